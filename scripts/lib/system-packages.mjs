@@ -1,0 +1,262 @@
+// What the demo and the tests need from the operating system: how to see that it is there, and which package brings it.
+import { accessSync, constants, existsSync, statSync } from "node:fs";
+import { delimiter, join } from "node:path";
+
+/**
+ * @typedef {"demo" | "test"} NeedGroup
+ * @typedef {{
+ *   name: string, purpose: string, groups: readonly NeedGroup[],
+ *   probe: { command: string } | { file: readonly string[] },
+ *   packages: Partial<Record<import("./operating-system.mjs").PackageManager, string>>,
+ * }} SystemNeed
+ */
+
+/** @type {readonly NeedGroup[]} */
+const BOTH = ["demo", "test"];
+/** @type {readonly NeedGroup[]} */
+const TEST = ["test"];
+
+/** @type {readonly SystemNeed[]} */
+export const SYSTEM_NEEDS = [
+  {
+    name: "qemu-system-x86_64",
+    purpose: "runs the guests",
+    groups: BOTH,
+    probe: { command: "qemu-system-x86_64" },
+    packages: {
+      apt: "qemu-system-x86",
+      dnf: "qemu-system-x86-core",
+      pacman: "qemu-system-x86",
+      zypper: "qemu-x86",
+      apk: "qemu-system-x86_64",
+      brew: "qemu",
+    },
+  },
+  {
+    name: "qemu-img",
+    purpose: "makes and inspects disk images",
+    groups: BOTH,
+    probe: { command: "qemu-img" },
+    packages: {
+      apt: "qemu-utils",
+      dnf: "qemu-img",
+      pacman: "qemu-img",
+      zypper: "qemu-img",
+      apk: "qemu-img",
+      brew: "qemu",
+    },
+  },
+  {
+    name: "ip",
+    purpose: "bridges, TAP devices and namespaces",
+    groups: BOTH,
+    probe: { command: "ip" },
+    packages: { apt: "iproute2", dnf: "iproute", pacman: "iproute2", zypper: "iproute2", apk: "iproute2" },
+  },
+  {
+    name: "genisoimage",
+    purpose: "config drives as ISO images",
+    groups: TEST,
+    probe: { command: "genisoimage" },
+    packages: { apt: "genisoimage", dnf: "genisoimage", pacman: "cdrtools", zypper: "mkisofs", apk: "cdrkit" },
+  },
+  {
+    name: "mcopy",
+    purpose: "config drives as FAT images",
+    groups: TEST,
+    probe: { command: "mcopy" },
+    packages: { apt: "mtools", dnf: "mtools", pacman: "mtools", zypper: "mtools", apk: "mtools" },
+  },
+  {
+    name: "mkfs.ext4",
+    purpose: "ephemeral disks",
+    groups: TEST,
+    probe: { command: "mkfs.ext4" },
+    packages: { apt: "e2fsprogs", dnf: "e2fsprogs", pacman: "e2fsprogs", zypper: "e2fsprogs", apk: "e2fsprogs" },
+  },
+  {
+    name: "nft",
+    purpose: "the nftables firewall",
+    groups: TEST,
+    probe: { command: "nft" },
+    packages: { apt: "nftables", dnf: "nftables", pacman: "nftables", zypper: "nftables", apk: "nftables" },
+  },
+  {
+    name: "iptables",
+    purpose: "the iptables firewall",
+    groups: TEST,
+    probe: { command: "iptables" },
+    packages: {
+      apt: "iptables",
+      dnf: "iptables-nft",
+      pacman: "iptables-nft",
+      zypper: "iptables-backend-nft",
+      apk: "iptables",
+    },
+  },
+  {
+    name: "conntrack",
+    purpose: "ends tracked connections when rules change",
+    groups: TEST,
+    probe: { command: "conntrack" },
+    packages: {
+      apt: "conntrack",
+      dnf: "conntrack-tools",
+      pacman: "conntrack-tools",
+      zypper: "conntrack-tools",
+      apk: "conntrack-tools",
+    },
+  },
+  {
+    name: "ethtool",
+    purpose: "offload settings of interfaces",
+    groups: TEST,
+    probe: { command: "ethtool" },
+    packages: { apt: "ethtool", dnf: "ethtool", pacman: "ethtool", zypper: "ethtool", apk: "ethtool" },
+  },
+  {
+    name: "dnsmasq",
+    purpose: "DHCP for guests",
+    groups: TEST,
+    probe: { command: "dnsmasq" },
+    packages: { apt: "dnsmasq-base", dnf: "dnsmasq", pacman: "dnsmasq", zypper: "dnsmasq", apk: "dnsmasq" },
+  },
+  {
+    name: "libvirtd",
+    purpose: "the libvirt driver's other end",
+    groups: TEST,
+    probe: { command: "libvirtd" },
+    packages: {
+      apt: "libvirt-daemon-system",
+      dnf: "libvirt-daemon",
+      pacman: "libvirt",
+      zypper: "libvirt-daemon",
+      apk: "libvirt-daemon",
+    },
+  },
+  {
+    name: "libvirt's QEMU driver",
+    purpose: "QEMU guests through libvirt",
+    groups: TEST,
+    probe: {
+      file: [
+        "/usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so",
+        "/usr/lib64/libvirt/connection-driver/libvirt_driver_qemu.so",
+        "/usr/lib/libvirt/connection-driver/libvirt_driver_qemu.so",
+      ],
+    },
+    packages: {
+      apt: "libvirt-daemon-driver-qemu",
+      dnf: "libvirt-daemon-driver-qemu",
+      pacman: "libvirt",
+      zypper: "libvirt-daemon-driver-qemu",
+      apk: "libvirt-qemu",
+    },
+  },
+  {
+    name: "virsh",
+    purpose: "compares the libvirt driver with libvirt's own client",
+    groups: TEST,
+    probe: { command: "virsh" },
+    packages: {
+      apt: "libvirt-clients",
+      dnf: "libvirt-client",
+      pacman: "libvirt",
+      zypper: "libvirt-client",
+      apk: "libvirt-client",
+    },
+  },
+  {
+    name: "unshare",
+    purpose: "the tests' own namespaces",
+    groups: TEST,
+    probe: { command: "unshare" },
+    packages: { apt: "util-linux", dnf: "util-linux", pacman: "util-linux", zypper: "util-linux", apk: "util-linux" },
+  },
+];
+
+const SYSTEM_PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/**
+ * The path of a command, looked for in PATH and then where administrators' commands live (a user's PATH often lacks sbin).
+ *
+ * @param {string} command
+ * @param {string} [path]
+ * @returns {string | undefined}
+ */
+export function findCommand(command, path = process.env.PATH ?? "") {
+  for (const directory of [...path.split(delimiter), ...SYSTEM_PATH]) {
+    if (!directory) continue;
+    const candidate = join(directory, command);
+    try {
+      accessSync(candidate, constants.X_OK);
+      if (statSync(candidate).isFile()) return candidate;
+    } catch {
+      // Not here.
+    }
+  }
+  return undefined;
+}
+
+/**
+ * @param {SystemNeed} need
+ * @returns {boolean}
+ */
+export function isPresent(need) {
+  if ("command" in need.probe) return findCommand(need.probe.command) !== undefined;
+  return need.probe.file.some((path) => existsSync(path));
+}
+
+/**
+ * @param {NeedGroup} group
+ * @param {(need: SystemNeed) => boolean} [present]
+ * @returns {SystemNeed[]}
+ */
+export function missingNeeds(group, present = isPresent) {
+  return SYSTEM_NEEDS.filter((need) => need.groups.includes(group) && !present(need));
+}
+
+/**
+ * The packages that bring these needs, each once, in the table's order.
+ *
+ * @param {readonly SystemNeed[]} needs
+ * @param {import("./operating-system.mjs").PackageManager} manager
+ * @returns {string[]}
+ */
+export function packagesFor(needs, manager) {
+  return [...new Set(needs.map((need) => need.packages[manager]).filter((name) => name !== undefined))];
+}
+
+const INSTALL_COMMAND = {
+  apt: "apt-get install --no-install-recommends",
+  dnf: "dnf install",
+  pacman: "pacman -S --needed",
+  zypper: "zypper install",
+  apk: "apk add",
+  brew: "brew install",
+};
+
+/**
+ * What a person has to do to have these needs met, as lines to print.
+ *
+ * @param {readonly SystemNeed[]} needs
+ * @param {{ name: string, manager?: import("./operating-system.mjs").PackageManager }} system
+ * @param {{ isRoot?: boolean }} [options]
+ * @returns {string[]}
+ */
+export function installAdvice(needs, system, { isRoot = false } = {}) {
+  const lines = [`Missing on this system (${system.name}):`];
+  for (const need of needs) lines.push(`  ${need.name}: ${need.purpose}`);
+  if (!system.manager) {
+    lines.push("Install them with this system's package manager and start again.");
+    return lines;
+  }
+  const packages = packagesFor(needs, system.manager);
+  const without = needs.filter((need) => need.packages[/** @type {string} */ (system.manager)] === undefined);
+  if (packages.length > 0) {
+    const prefix = isRoot || system.manager === "brew" ? "" : "sudo ";
+    lines.push("Install with:", `  ${prefix}${INSTALL_COMMAND[system.manager]} ${packages.join(" ")}`);
+  }
+  if (without.length > 0) lines.push(`Not to be had here: ${without.map((need) => need.name).join(", ")}`);
+  return lines;
+}

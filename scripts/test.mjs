@@ -1,0 +1,42 @@
+// `npm test`: sets up what is missing, then runs the unit, integration and package tests.
+// `npm test -- unit package` runs only those.
+import { ensureDependencies } from "./lib/dependencies.mjs";
+import { createLog } from "./lib/progress.mjs";
+import { ensureSetup } from "./setup.mjs";
+import { runProject } from "./vitest.mjs";
+
+const everything = /** @type {const} */ (["unit", "integration", "package"]);
+const asked = process.argv.slice(2);
+const unknown = asked.filter((name) => !everything.includes(name));
+if (unknown.length > 0) {
+  console.error(`No such tests: ${unknown.join(", ")}. There are: ${everything.join(", ")}.`);
+  process.exit(2);
+}
+const projects = everything.filter((name) => asked.length === 0 || asked.includes(name));
+
+const log = createLog();
+const problems = [];
+if (projects.includes("integration")) {
+  const { ready, advice } = await ensureSetup({ need: "test", log });
+  for (const line of advice) log(line);
+  if (!ready) problems.push("The set-up is not complete, so that not every integration test can run:", ...advice);
+} else {
+  await ensureDependencies({ log });
+}
+
+const total = { passed: 0, failed: 0, skipped: [] };
+for (const project of projects) {
+  console.log(`\n${project} tests`);
+  const { passed, failed, skipped } = await runProject(project, { sandbox: project === "integration" });
+  total.passed += passed;
+  total.failed += failed;
+  total.skipped.push(...skipped);
+}
+
+if (total.skipped.length > 0) {
+  console.log("\nSkipped:");
+  for (const { name, reason } of total.skipped) console.log(`  ${name}: ${reason ?? "no reason given"}`);
+}
+if (problems.length > 0) console.error(`\n${problems.join("\n")}`);
+console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped.length} skipped`);
+process.exitCode = total.failed > 0 || total.passed === 0 || problems.length > 0 ? 1 : 0;
