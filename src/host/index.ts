@@ -1,0 +1,51 @@
+/** The face of src/host: the operating system. Native packages are loaded on first use, never by importing this. */
+export { ensureDirectory, readJsonFile, removeFile, writeFileAtomic } from "./atomic-file.js";
+export type { WriteFileOptions } from "./atomic-file.js";
+export { SystemCommandRunner, systemCommandRunner } from "./command.js";
+export type { CommandOptions, CommandResult, CommandRunner, SystemCommandRunnerOptions } from "./command.js";
+export {
+  CommandError,
+  CommandNotFoundError,
+  FdPassingError,
+  HostIoError,
+  LockedError,
+  NativeModuleMissingError,
+  TapError,
+  errnoName,
+} from "./errors.js";
+export type { CommandFailure, HostIoDetails, TapFailure } from "./errors.js";
+export { sendWithFds, socketFd, writeWithFds } from "./fd-passing.js";
+export type { SendFdsOptions } from "./fd-passing.js";
+export { defaultFdSender } from "./fd-sender.js";
+export type { FdSender } from "./fd-sender.js";
+export { acquireFileLock } from "./file-lock.js";
+export type { FileLock, FileLockOptions } from "./file-lock.js";
+export { FileStateStore } from "./file-state-store.js";
+export type { FileStateStoreOptions } from "./file-state-store.js";
+export { defaultIoctl } from "./ioctl.js";
+export type { Ioctl, IoctlBackend } from "./ioctl.js";
+export { declareFunction, lastError, loadKoffi } from "./koffi.js";
+export type { Koffi, LoadPackage, NativeFunction } from "./koffi.js";
+export { MAX_LINK_NAME, checkLinkName } from "./link-name.js";
+export { deleteLink, linkExists, setLinkDown, setLinkMaster, setLinkUp } from "./link.js";
+export type { LinkOptions } from "./link.js";
+export { identityOf, isAlive, killProcess, readProcess, waitForExit } from "./process.js";
+export type { ProcessIdentity, ProcessInfo, WaitForExitOptions } from "./process.js";
+export {
+  IFF_MULTI_QUEUE,
+  IFF_NO_PI,
+  IFF_ONE_QUEUE,
+  IFF_TAP,
+  IFF_TUN_EXCL,
+  IFF_VNET_HDR,
+  MAX_TAP_QUEUES,
+  TUNGETFEATURES,
+  TUNGETIFF,
+  TUNSETIFF,
+  getTunFeatures,
+  openTap,
+  probeTapVnetHdr,
+} from "./tap.js";
+export type { OpenTapOptions, Tap } from "./tap.js";
+export { defaultHostTimeouts } from "./timeouts.js";
+export type { HostTimeouts } from "./timeouts.js";
