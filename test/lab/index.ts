@@ -1,0 +1,21 @@
+// Helpers of the integration tests: guests, networks, namespaces, waiting, and the proof that nothing was left behind.
+export { createBridge } from "./bridge.js";
+export type { DhcpLease, LabBridge, LabBridgeOptions } from "./bridge.js";
+export { bootSector, testGuest, writeGuestOverlay } from "./guest.js";
+export type { LabGuest } from "./guest.js";
+export { JsonLines } from "./json-lines.js";
+export type { LabEvent } from "./json-lines.js";
+export { LabMachine, machineArguments } from "./machine.js";
+export type { LabMachineOptions, MachineExit } from "./machine.js";
+export { createNetworkNamespace, withNetworkNamespace } from "./network-namespace.js";
+export type { NetworkNamespace } from "./network-namespace.js";
+export { requirePackages } from "./require-packages.js";
+export { collectResidue, expectNoResidue, residueDifference } from "./residue.js";
+export type { Residue, ResidueScope } from "./residue.js";
+export { run } from "./run.js";
+export { requireNetworkRights, sandboxKind } from "./sandbox.js";
+export type { SandboxKind } from "./sandbox.js";
+export { temporaryDirectory, withTemporaryDirectory } from "./temporary-directory.js";
+export type { TemporaryDirectory } from "./temporary-directory.js";
+export { waitFor, waitForFile } from "./wait-for.js";
+export type { WaitOptions } from "./wait-for.js";
