@@ -1,0 +1,49 @@
+/** What a hypervisor is asked to run: a spec with every choice made and every host resource named. */
+import type { CpuTopology, DeviceType, DiskBus, Firmware, InstanceRef, Machine } from "./instance-spec.js";
+import type { DiskSource } from "../storage/index.js";
+import type { NicModel, VifBackend } from "../network/index.js";
+
+export interface GuestDisk {
+  /** Stable and unique within the guest: `root`, `ephemeral0`, `swap`, `rescue`, or `volume-<volume id>`. */
+  readonly id: string;
+  readonly source: DiskSource;
+  readonly bus: DiskBus;
+  readonly deviceType: DeviceType;
+  /** `vda`, `sdb`: what a Linux guest would call it; unique within the guest. */
+  readonly deviceName: string;
+  readonly readOnly: boolean;
+  /** Several guests may have it open. */
+  readonly shareable: boolean;
+  /** Serial number that the guest reads, at most 20 characters for virtio. */
+  readonly serial?: string;
+  readonly bootIndex?: number;
+}
+
+export interface GuestNic {
+  /** The port's id. */
+  readonly id: string;
+  readonly macAddress: string;
+  readonly model: NicModel;
+  readonly backend: VifBackend;
+  readonly mtu?: number;
+  readonly queues: number;
+}
+
+export interface GuestKernel {
+  readonly kernelPath: string;
+  readonly ramdiskPath?: string;
+  readonly commandLine?: string;
+}
+
+export interface GuestDefinition extends InstanceRef {
+  readonly vcpus: number;
+  readonly memoryMiB: number;
+  readonly cpuTopology?: CpuTopology;
+  /** Absent: the hypervisor's default. */
+  readonly machine?: Machine;
+  readonly firmware: Firmware;
+  readonly kernel?: GuestKernel;
+  readonly disks: readonly GuestDisk[];
+  readonly nics: readonly GuestNic[];
+  readonly guestAgent: boolean;
+}

@@ -1,0 +1,151 @@
+/** The guest half of the seam: what a hypervisor can do to one guest. Each call is one mechanism; order and undoing are the choreography's. */
+import type { Duplex } from "node:stream";
+import type { CommonOptions, Secret } from "../core/index.js";
+import type { DiskSource, DiskSourceFormat } from "../storage/index.js";
+import type { ConsoleAddress, ConsoleLog, Screenshot } from "./console.js";
+import type { DiskStatistics, GuestStatistics, InterfaceStatistics } from "./statistics.js";
+import type { GuestDefinition, GuestDisk, GuestNic } from "./guest-definition.js";
+import type { InjectedFile } from "./instance-spec.js";
+import type { GuestMigrationRequest, MigrationOutcome, MigrationProgress } from "./guest-migration.js";
+import type { PowerState } from "./power-state.js";
+
+export interface GuestInfo {
+  readonly state: PowerState;
+  /** True when the answer is the last known one because the guest's hypervisor process does not answer. */
+  readonly stale: boolean;
+  readonly memoryMiB: number;
+  readonly vcpus: number;
+  /** CPU time used so far, nanoseconds; absent where unknown. */
+  readonly cpuTimeNs?: bigint;
+  /** Milliseconds since the epoch at which the guest was started; absent when it is not in memory. */
+  readonly startedAt?: number;
+}
+
+/** How a request to take a device out of a guest ended. `refused`: the guest said no. `pending`: it has not answered in time and may still let go. */
+export type DetachOutcome = "detached" | "absent" | "refused" | "pending";
+
+export interface DetachOptions extends CommonOptions {
+  /** Longest wait for the guest to let go. */
+  readonly timeoutMs: number;
+}
+
+/** A stopping of vCPUs, memory kept. Feature `suspend`. */
+export interface GuestSuspend {
+  /** Saves memory to disk and stops; on failure or abort the guest runs on (or stays paused) as before and no file is left. */
+  save(options?: CommonOptions): Promise<void>;
+  /** Starts from the saved memory, which is gone afterwards; on failure it is kept. */
+  restore(options?: CommonOptions): Promise<void>;
+  /** Forgets the saved memory. Success when there is none. */
+  discard(): Promise<void>;
+}
+
+/** What a QEMU guest agent in the guest does for us. Feature `guestAgent`. All reject with `AgentUnresponsiveError` when it does not answer. */
+export interface GuestAgent {
+  ping(options?: CommonOptions): Promise<void>;
+  setPassword(user: string, password: Secret, options?: CommonOptions): Promise<void>;
+  writeFile(path: string, contents: Uint8Array, options?: CommonOptions): Promise<void>;
+  readFile(path: string, options: CommonOptions & { readonly maxBytes: number }): Promise<Uint8Array>;
+  exec(
+    argv: readonly string[],
+    options?: CommonOptions & { readonly input?: Uint8Array },
+  ): Promise<{ readonly exitCode: number; readonly stdout: Uint8Array; readonly stderr: Uint8Array }>;
+  interfaces(
+    options?: CommonOptions,
+  ): Promise<readonly { readonly name: string; readonly macAddress?: string; readonly addresses: readonly string[] }[]>;
+  /** Freezes file systems; returns how many. The hypervisor thaws them again when the driver process is lost for longer than its freeze limit, where it can. */
+  freeze(options?: CommonOptions): Promise<number>;
+  /** Thaws; success when nothing is frozen. */
+  thaw(options?: CommonOptions): Promise<void>;
+}
+
+/** What is put into a guest before its first start. */
+export interface GuestInjection {
+  readonly adminPassword?: Secret;
+  readonly files: readonly InjectedFile[];
+}
+
+export interface Guest {
+  readonly uuid: string;
+  readonly name: string;
+
+  /** As last defined or hot-plugged. */
+  definition(): Promise<GuestDefinition>;
+
+  /** Never waits longer than the hypervisor's query limit; then answers with `stale`. */
+  info(options?: CommonOptions): Promise<GuestInfo>;
+
+  /** Brings the defined guest into memory; resolves when it runs, or stands paused. Rejects with `InvalidStateError` when it is in memory already. On failure nothing is left running. */
+  start(options?: CommonOptions & { readonly paused?: boolean }): Promise<void>;
+
+  /** Asks the guest's operating system to power off (ACPI) and resolves at once; the end is a `stopped` event. */
+  requestShutdown(options?: CommonOptions): Promise<void>;
+
+  /** Takes the guest out of memory hard; resolves when nothing of it runs. Success when it is not in memory. */
+  kill(options?: CommonOptions): Promise<void>;
+
+  /** Resolves when the guest is not in memory (at once if so). Rejects on abort or deadline. Waits on events, never polls. */
+  waitUntilStopped(options: CommonOptions): Promise<void>;
+
+  /** Stops the vCPUs; success when stopped. Feature `pause`. */
+  pause(options?: CommonOptions): Promise<void>;
+  /** Lets the vCPUs run; success when they do. Feature `pause`. */
+  resume(options?: CommonOptions): Promise<void>;
+  /** As the reset button. Feature `reset`. */
+  reset(options?: CommonOptions): Promise<void>;
+
+  /** Gives the guest a disk, durably, and live when it is in memory. Rejects with `ConflictError` or `NoFreeSlotError`. On failure nothing is left. Feature `hotplugDisk` for live guests. */
+  attachDisk(disk: GuestDisk, options?: CommonOptions): Promise<void>;
+  /** Takes a disk out, durably, once the guest has let go. A second call while the first is pending goes on waiting for it. */
+  detachDisk(diskId: string, options: DetachOptions): Promise<DetachOutcome>;
+  attachNic(nic: GuestNic, options?: CommonOptions): Promise<void>;
+  detachNic(nicId: string, options: DetachOptions): Promise<DetachOutcome>;
+
+  /** Tells a guest in memory that a disk has grown to `sizeBytes`. Feature `resizeDisk`. */
+  resizeDisk?(diskId: string, sizeBytes: number, options?: CommonOptions): Promise<void>;
+  /** Copies a disk to `target` under the running guest and goes over to it. On failure or abort the guest keeps the old one. Feature `mirrorDisk`. */
+  mirrorDisk?(diskId: string, target: DiskSource, options?: CommonOptions): Promise<void>;
+  /**
+   * Writes a flattened copy of a disk of a guest in memory, as it is at one point in time, to a new file. `onPointInTime` is called once the point is fixed: what the guest
+   * writes from then on is not in the copy. On failure the file is removed. Feature `liveDiskCopy`.
+   */
+  copyDisk?(diskId: string, path: string, format: DiskSourceFormat, options?: CommonOptions & { readonly onPointInTime?: () => void }): Promise<void>;
+  /** Puts an overlay (an existing file that refers to the present one) on a disk. Feature `diskSnapshot`. */
+  snapshotDisk?(diskId: string, overlay: DiskSource, options?: CommonOptions): Promise<void>;
+  /** Merges the overlay back into what it is based on. Feature `diskSnapshot`. */
+  commitDisk?(diskId: string, base: DiskSource, options?: CommonOptions): Promise<void>;
+
+  /** Puts a password and files into a guest that was never started; gone with `undefine`. Feature `injectAtSpawn`. */
+  inject?(injection: GuestInjection, options?: CommonOptions): Promise<void>;
+
+  readonly suspend?: GuestSuspend;
+  readonly agent?: GuestAgent;
+
+  /** The last bytes that the guest wrote to its console. Feature `consoleLog`. */
+  consoleLog?(options: CommonOptions & { readonly maxBytes: number }): Promise<ConsoleLog>;
+  /** Both directions of the guest's serial console. Feature `consoleStream`. */
+  openConsole?(options?: CommonOptions): Promise<Duplex>;
+  /** Where a graphical or serial console listens. Features `vncConsole`, `spiceConsole`, `serialConsole`. Rejects with `ConsoleUnavailableError`. */
+  consoleAddress?(kind: "vnc" | "spice" | "serial", options?: CommonOptions): Promise<ConsoleAddress>;
+  /** Feature `screenshot`. */
+  screenshot?(options?: CommonOptions): Promise<Screenshot>;
+
+  /** Feature `statistics`. */
+  statistics?(options?: CommonOptions): Promise<GuestStatistics>;
+  diskStatistics?(diskId: string, options?: CommonOptions): Promise<DiskStatistics>;
+  interfaceStatistics?(nicId: string, options?: CommonOptions): Promise<InterfaceStatistics>;
+
+  /** Sends a non-maskable interrupt, so that the guest dumps its core. Feature `crashDump`. */
+  injectNmi?(options?: CommonOptions): Promise<void>;
+
+  /**
+   * Migrates to the destination that gave the token; resolves when it is over, however it ended. Abort by `abortMigration`. Feature `migration`.
+   */
+  migrate?(
+    request: GuestMigrationRequest,
+    options?: CommonOptions & { readonly onMigrationProgress?: (progress: MigrationProgress) => void },
+  ): Promise<MigrationOutcome>;
+  /** Success when no migration is under way. */
+  abortMigration?(options?: CommonOptions): Promise<void>;
+  /** Makes a migration end: by post-copy, or by pausing the guest. Rejects with `NoActiveMigrationError`. */
+  forceCompleteMigration?(mode: "postcopy" | "pause", options?: CommonOptions): Promise<void>;
+}

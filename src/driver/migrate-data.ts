@@ -1,0 +1,64 @@
+/** What the hosts of a live migration tell each other, checked as anything from outside. Pure. */
+import { check } from "../core/index.js";
+import type { Check } from "../core/index.js";
+import { checkCpuModel } from "./operations/host-cpu.js";
+import { InvalidArgumentError } from "../core/index.js";
+import { instanceName } from "./operation-options.js";
+import type { InstanceRecord } from "./instance-record.js";
+import type { InstanceRef } from "./instance-spec.js";
+import type { LiveMigrateData } from "./facets/live-migration.js";
+import { storedSpec, validateInstanceSpec } from "./validate-instance-spec.js";
+import type { StoredSpec } from "./validate-instance-spec.js";
+
+const jsonObject = check.json() as unknown as Check<LiveMigrateData["record"]>;
+const diskName = check.string({ max: 64, charset: "name" });
+const hostName = check.string({ max: 255 });
+
+const shape: Check<LiveMigrateData> = check.object({
+  version: check.oneOf([1] as const),
+  id: check.uuid(),
+  instance: check.object({ uuid: check.uuid(), name: instanceName }),
+  record: jsonObject,
+  sourceHost: hostName,
+  sourceHypervisor: hostName,
+  destinationHost: check.optional(hostName),
+  sourceCpu: checkCpuModel,
+  storageToken: check.optional(check.string({ max: 128, charset: "name" })),
+  sharedStorage: check.optional(check.boolean()),
+  copyDisks: check.optional(check.array(diskName, { max: 256 })),
+  token: check.optional(jsonObject),
+});
+
+/** @throws InvalidArgumentError naming the bad field below `data`. */
+export function checkMigrateData(value: unknown, instance?: InstanceRef): LiveMigrateData {
+  const data = shape(value as LiveMigrateData, "data");
+  if (instance !== undefined && data.instance.uuid !== instance.uuid) {
+    throw new InvalidArgumentError({ field: "data.instance.uuid", value: data.instance.uuid, expected: `the instance's, ${instance.uuid}` });
+  }
+  return data;
+}
+
+/** A disk of the instance's own that the destination must have. */
+const movedDisk = check.object({
+  name: diskName,
+  sizeBytes: check.integer({ min: 1 }),
+});
+
+export interface MovedInstance {
+  readonly spec: StoredSpec;
+  readonly disks: readonly { readonly name: string; readonly sizeBytes: number }[];
+  readonly desiredState: InstanceRecord["desiredState"];
+}
+
+/** What the destination needs of the source's record. @throws InvalidArgumentError */
+export function movedInstance({ record }: LiveMigrateData): MovedInstance {
+  const spec = storedSpec(validateInstanceSpec(record["spec"]));
+  const given = record["disks"];
+  const list = Array.isArray(given) ? given : [];
+  const disks = list.map((disk, index) => {
+    const { name, sizeBytes } = (disk ?? {}) as { readonly name?: unknown; readonly sizeBytes?: unknown };
+    return movedDisk({ name, sizeBytes }, `data.record.disks[${index}]`);
+  });
+  const desiredState = check.oneOf(["running", "paused"])(record["desiredState"], "data.record.desiredState");
+  return { spec, disks, desiredState };
+}

@@ -1,0 +1,71 @@
+/** `initHost`: connects to the host, settles what a former process left under way, and adopts the guests that run. */
+import { Deadline, onAbort } from "../../core/index.js";
+import type { CommonOptions } from "../../core/index.js";
+import { adoptGuests } from "../adopt-guests.js";
+import { asHyperviseError } from "../unexpected-error.js";
+import { checkOptions } from "../operation-options.js";
+import type { HostContext } from "../host-context.js";
+import { recoverOperations } from "../recover-operations.js";
+import type { RecoveryReport } from "../recovery-report.js";
+
+const openings = new WeakMap<HostContext, Promise<RecoveryReport>>();
+
+/** A call during another joins it. @throws HypervisorUnavailableError, ClosedError, DeadlineExceededError */
+export async function initHost(host: HostContext, options?: CommonOptions): Promise<RecoveryReport> {
+  host.lifecycle.assertOpenable();
+  checkOptions(options);
+  const running = openings.get(host);
+  if (running !== undefined) return running;
+  const stop = new AbortController();
+  const opening = open(host, stop, options ?? {}).finally(() => openings.delete(host));
+  openings.set(host, opening);
+  return host.lifecycle.track({ stop: (reason) => stop.abort(reason) }, opening);
+}
+
+async function open(host: HostContext, stop: AbortController, options: CommonOptions): Promise<RecoveryReport> {
+  const { lifecycle, timeouts } = host;
+  const forget = follow(options.signal, stop);
+  const fresh = lifecycle.state === "new";
+  try {
+    if (fresh) await within(host, stop.signal, options.deadline ?? timeouts.openMs, "opening the hypervisor", (signal) => connect(host, signal));
+    const report = await within(host, stop.signal, options.deadline ?? timeouts.recoveryMs, "recovering the host", () => recover(host, fresh));
+    lifecycle.opened(host.hypervisor.features);
+    return report;
+  } catch (error) {
+    if (fresh) await host.hypervisor.close().catch(() => undefined);
+    throw asHyperviseError(error);
+  } finally {
+    forget();
+  }
+}
+
+async function connect(host: HostContext, signal: AbortSignal): Promise<void> {
+  const onEvent = host.events.receive.bind(host.events);
+  await host.hypervisor.open({ clock: host.clock, onEvent }, { signal });
+}
+
+async function recover(host: HostContext, fresh: boolean): Promise<RecoveryReport> {
+  if (fresh) await host.records.load();
+  const operations = await recoverOperations(host);
+  return { ...(await adoptGuests(host)), operations };
+}
+
+async function within<T>(
+  host: HostContext,
+  signal: AbortSignal,
+  limitMs: number,
+  operation: string,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const deadline = Deadline.after(limitMs, { operation, clock: host.clock, signal });
+  try {
+    deadline.throwIfExpired();
+    return await deadline.race(work(deadline.signal));
+  } finally {
+    deadline.dispose();
+  }
+}
+
+function follow(signal: AbortSignal | undefined, stop: AbortController): () => void {
+  return onAbort(signal, () => stop.abort(signal?.reason));
+}

@@ -1,0 +1,179 @@
+/** `snapshot`: an image of the root disk. */
+import { check, ConflictError, isHyperviseError, NotSupportedError } from "../../core/index.js";
+import type { OperationHandle } from "../../core/index.js";
+import { announced, isInMemory, limited, powerStateOf, requireGuest, startGuest } from "../guest-actions.js";
+import { changePower, transferProgress } from "../operation-steps.js";
+import { checkInstance } from "../operation-options.js";
+import { DiskNotFoundError, InvalidStateError } from "../errors.js";
+import type { DiskSourceFormat, ImageMetadata } from "../../storage/index.js";
+import type { Guest, GuestAgent } from "../guest.js";
+import type { HostContext } from "../host-context.js";
+import { imageIdCheck } from "../validate-instance-spec.js";
+import type { InstanceRef } from "../instance-spec.js";
+import type { Operation } from "../operation.js";
+import type { PowerState } from "../power-state.js";
+import { requireNotMigrating } from "../task-state.js";
+import { restoreMemory, saveMemory } from "./suspend.js";
+import type { SnapshotOptions } from "../facets/snapshots.js";
+import { startOperation } from "../operation-handle.js";
+import { stopGuest } from "../stop-guest.js";
+
+const ROOT = "root";
+const optionsCheck = {
+  name: check.optional(check.string({ max: 255 })),
+  format: check.oneOf(["raw", "qcow2"]),
+  mode: check.oneOf(["auto", "live", "cold"]),
+  quiesce: check.oneOf(["auto", "required", "never"]),
+  properties: check.record(check.string({ max: 255 }), check.string({ min: 0, max: 1024 }), { max: 128 }),
+};
+
+interface SnapshotRequest {
+  readonly imageId: string;
+  readonly name: string | undefined;
+  readonly format: DiskSourceFormat;
+  readonly mode: "auto" | "live" | "cold";
+  readonly quiesce: "auto" | "required" | "never";
+  readonly properties: Readonly<Record<string, string>>;
+}
+
+export function snapshot(host: HostContext, given: InstanceRef, imageId: string, options: SnapshotOptions = {}): OperationHandle<ImageMetadata> {
+  const instance = checkInstance(given);
+  const wanted: SnapshotRequest = {
+    imageId: imageIdCheck(imageId, "imageId"),
+    name: options.name === undefined ? undefined : check.string({ max: 255 })(options.name, "options.name"),
+    format: optionsCheck.format(options.format ?? "qcow2", "options.format"),
+    mode: optionsCheck.mode(options.mode ?? "auto", "options.mode"),
+    quiesce: optionsCheck.quiesce(options.quiesce ?? "auto", "options.quiesce"),
+    properties: optionsCheck.properties(options.properties ?? {}, "options.properties"),
+  };
+  const timeoutMs = 2 * host.timeouts.diskCopyMs + host.timeouts.suspendMs;
+  const request = { kind: "snapshot", instance, options, timeoutMs, params: { imageId } };
+  return startOperation(host, `snapshot ${instance.uuid} ${imageId}`, request, (operation) => takeSnapshot(operation, wanted));
+}
+
+async function takeSnapshot(operation: Operation, request: SnapshotRequest): Promise<ImageMetadata> {
+  const { host, instance, signal } = operation;
+  const { images, disks } = host.collaborators;
+  const record = host.records.require(instance.uuid);
+  requireNotMigrating(record, "snapshot");
+  const root = record.disks.find(({ name }) => name === ROOT);
+  if (root === undefined) throw new DiskNotFoundError("the instance has no root disk of its own; it boots from a volume", { instance, device: ROOT });
+  await refuseTakenId(operation, request.imageId);
+  const guest = await requireGuest(host, instance.uuid, signal);
+  const state = await powerStateOf(guest, signal);
+
+  const path = await disks.temporaryPath(`snapshot-${request.imageId}`);
+  await operation.effect("temporaryFile", { path }, async () => {
+    if (isLive(operation, request, state)) await copyLive(operation, guest, path, request);
+    else await copyCold(operation, guest, state, path, request.format);
+  });
+  const metadata: ImageMetadata = {
+    id: request.imageId,
+    ...(request.name === undefined ? {} : { name: request.name }),
+    format: request.format,
+    virtualSizeBytes: root.sizeBytes,
+    minDiskGiB: Math.ceil(root.sizeBytes / 1_073_741_824),
+    properties: { ...request.properties, instance_uuid: instance.uuid, ...baseImage(record.spec.imageId) },
+  };
+  operation.progress("upload");
+  const stored = await operation.effect("image", { imageId: request.imageId }, () =>
+    images.upload(metadata, path, { signal, onProgress: transferProgress(operation, "upload") }),
+  );
+  await disks.removeTemporary(path);
+  return stored;
+}
+
+/** @throws ConflictError when there is a finished image of the id: a failing snapshot must not delete it. */
+async function refuseTakenId({ host, signal }: Operation, imageId: string): Promise<void> {
+  try {
+    await host.collaborators.images.describe(imageId, { signal });
+  } catch (error) {
+    if (isHyperviseError(error, "IMAGE_NOT_FOUND")) return;
+    throw error;
+  }
+  throw new ConflictError(`image ${imageId} is there already`, { remedy: "Give the snapshot another image id." });
+}
+
+function isLive({ host, instance }: Operation, { mode }: SnapshotRequest, state: PowerState): boolean {
+  const able = host.lifecycle.capabilities.flags.liveSnapshot;
+  if (mode === "live" && !able) throw new NotSupportedError({ capability: "liveSnapshot" });
+  if (mode === "live" && !isInMemory(state)) {
+    throw new InvalidStateError({ operation: "snapshot with mode live", state, expected: ["running", "paused"], instance });
+  }
+  return mode !== "cold" && able && isInMemory(state);
+}
+
+/** The file systems are frozen only until the point in time is fixed. */
+async function copyLive(operation: Operation, guest: Guest, path: string, { format, quiesce }: SnapshotRequest): Promise<void> {
+  const { host, signal } = operation;
+  const frozen = quiesce === "never" ? false : await freeze(operation, guest, quiesce === "required");
+  const thawing: Promise<void>[] = [];
+  const thaw = (): void => {
+    if (frozen && thawing.length === 0) thawing.push(thawGuest(host, guest));
+  };
+  const tooLong = host.clock.setTimeout(thaw, host.timeouts.freezeMs);
+  operation.progress("copy");
+  try {
+    if (guest.copyDisk === undefined) throw new NotSupportedError({ capability: "liveSnapshot" });
+    await guest.copyDisk(ROOT, path, format, { signal, onPointInTime: thaw });
+  } finally {
+    tooLong.cancel();
+    thaw();
+    await Promise.all(thawing);
+  }
+}
+
+/** True when frozen. Without `required` a guest whose agent does not answer is copied as it is. */
+async function freeze(operation: Operation, guest: Guest, required: boolean): Promise<boolean> {
+  const { host, signal } = operation;
+  const { agent } = guest;
+  if (agent === undefined) {
+    if (required) throw new NotSupportedError({ capability: "quiesce" });
+    return false;
+  }
+  operation.progress("quiesce");
+  if (!required && !(await answers(host, agent, signal))) return false;
+  const freezing = operation.effect("frozen", { uuid: guest.uuid }, () =>
+    limited(host, host.timeouts.agentMs, "freezing the guest's file systems", signal, (limit) => agent.freeze({ signal: limit })),
+  );
+  try {
+    await freezing;
+    return true;
+  } catch (error) {
+    if (required || signal.aborted) throw error;
+    await thawGuest(host, guest);
+    return false;
+  }
+}
+
+async function answers(host: HostContext, agent: GuestAgent, signal: AbortSignal): Promise<boolean> {
+  try {
+    await limited(host, host.timeouts.agentMs, "asking the guest agent", signal, (limit) => agent.ping({ signal: limit }));
+    return true;
+  } catch (error) {
+    if (signal.aborted) throw error;
+    return false;
+  }
+}
+
+function thawGuest(host: HostContext, guest: Guest): Promise<void> {
+  return limited(host, host.timeouts.agentMs, "thawing the guest's file systems", undefined, async (signal) => guest.agent?.thaw({ signal }));
+}
+
+/** The guest is suspended, or shut down where it can't be, while its disk is read; afterwards it is as before. */
+async function copyCold(operation: Operation, guest: Guest, state: PowerState, path: string, format: DiskSourceFormat): Promise<void> {
+  const { host, instance, signal } = operation;
+  const saves = isInMemory(state) && guest.suspend !== undefined;
+  if (saves) await saveMemory(operation, guest);
+  else await stopGuest(operation, guest, host.timeouts.shutdownGraceMs);
+  operation.progress("copy");
+  await host.collaborators.disks.exportDisk(instance.uuid, ROOT, path, format, { signal, onProgress: transferProgress(operation, "copy") });
+  if (!isInMemory(state)) return;
+  if (saves) await restoreMemory(operation, guest);
+  else await changePower(operation, guest, () => startGuest(host, guest, signal));
+  if (state === "paused") await changePower(operation, guest, () => announced(host, guest, "paused", () => guest.pause({ signal })));
+}
+
+function baseImage(imageId: string | undefined): Readonly<Record<string, string>> {
+  return imageId === undefined ? {} : { base_image_ref: imageId };
+}

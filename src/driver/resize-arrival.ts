@@ -1,0 +1,52 @@
+/** The destination of a cold migration: the instance from its ticket and the disks on shared storage. */
+import { applyFilters, bootGuest, connectVolume, createDisk, plugVif, prepareFilters, writeRecord } from "./operation-steps.js";
+import { checkPlan } from "./check-plan.js";
+import { guestDefinitionOf } from "./guest-definition-of.js";
+import { InstanceExistsError, ResizeError } from "./errors.js";
+import type { InstanceRecord } from "./instance-record.js";
+import type { Operation } from "./operation.js";
+import { planSpawn } from "./plan-spawn.js";
+import type { ResizeTicket } from "./facets/redefinition.js";
+import { storedSpec, validateInstanceSpec } from "./validate-instance-spec.js";
+import { fetchKernel } from "./operations/spawn.js";
+
+export async function arrive(operation: Operation, ticket: ResizeTicket, powerOn: boolean): Promise<void> {
+  const { host, instance, signal } = operation;
+  const { uuid } = instance;
+  const backEnd = host.collaborators.disks;
+  if (host.records.get(uuid) !== undefined) throw new InstanceExistsError(instance);
+  const spec = { ...storedSpec(validateInstanceSpec(ticket.spec)), flavor: ticket.newFlavor };
+  const plan = planSpawn(spec);
+  checkPlan(host, plan);
+  const present = new Map((await backEnd.list(uuid)).map((disk) => [disk.name, disk]));
+  for (const { name } of ticket.disks) {
+    if (!present.has(name)) throw new ResizeError(`the disk ${name} is not on this host's storage`, { device: name });
+  }
+  let record: InstanceRecord = {
+    version: 1,
+    ...instance,
+    spec,
+    disks: [],
+    volumes: [],
+    vifs: [],
+    desiredState: powerOn ? "running" : "shutdown",
+    resize: { ticket, role: "destination", previous: { spec, disks: [] } },
+    createdAt: host.clock.now(),
+  };
+  await writeRecord(operation, record);
+  const kernel = await fetchKernel(operation, spec);
+  if (kernel !== undefined) record = { ...record, kernel };
+  for (const disk of plan.disks) {
+    const kept = await createDisk(operation, disk, undefined);
+    const sizeBytes = Math.max(kept.sizeBytes, disk.sizeBytes);
+    if (sizeBytes > kept.sizeBytes) await backEnd.resize(uuid, disk.name, sizeBytes, { signal });
+    record = { ...record, disks: [...record.disks, { ...kept, sizeBytes }] };
+  }
+  for (const volume of plan.volumes) record = { ...record, volumes: [...record.volumes, await connectVolume(operation, volume)] };
+  for (const vif of plan.vifs) record = { ...record, vifs: [...record.vifs, await plugVif(operation, vif)] };
+  await writeRecord(operation, record);
+  await prepareFilters(operation, instance, record.vifs, null);
+  const guest = await operation.effect("guest", { uuid }, () => host.hypervisor.define(guestDefinitionOf(record), { signal }));
+  await applyFilters(operation, instance, record.vifs);
+  if (powerOn) await bootGuest(operation, guest);
+}

@@ -1,0 +1,47 @@
+/** Checks of ports. */
+import { check } from "../core/index.js";
+import type { Check } from "../core/index.js";
+import { NIC_MODELS } from "../network/index.js";
+import type { Vif } from "../network/index.js";
+import { tagCheck } from "./validate-volume.js";
+
+const id = check.string({ max: 255, charset: "name" });
+const interfaceName = check.string({ max: 15, charset: "name" });
+
+const subnet = check.object({
+  cidr: check.cidr(),
+  gateway: check.optional(check.ipAddress()),
+  dnsServers: check.optional(check.array(check.ipAddress(), { max: 16 })),
+  dhcpServer: check.optional(check.ipAddress()),
+});
+
+const network = check.object({
+  id,
+  label: check.optional(check.string({ max: 255 })),
+  mtu: check.optional(check.integer({ min: 68, max: 65_535 })),
+  subnets: check.optional(check.array(subnet, { max: 32 })),
+});
+
+const common = {
+  id: check.uuid(),
+  macAddress: check.mac(),
+  network,
+  model: check.optional(check.oneOf(NIC_MODELS)),
+  fixedIps: check.optional(check.array(check.object({ address: check.ipAddress(), subnetId: check.optional(id) }), { max: 64 })),
+  securityGroups: check.optional(check.array(id, { max: 64 })),
+  portSecurityEnabled: check.optional(check.boolean()),
+  tag: check.optional(tagCheck),
+  queues: check.optional(check.integer({ min: 1, max: 256 })),
+};
+
+/** A port as an embedder gives it. */
+export const vifCheck: Check<Vif> = check.variants("type", {
+  bridge: check.object({ type: check.oneOf(["bridge"]), ...common, bridge: interfaceName, deviceName: check.optional(interfaceName) }),
+  user: check.object({ type: check.oneOf(["user"]), ...common }),
+});
+
+/** The id of a port, alone or within a whole one. */
+export function checkVifId(value: unknown, path: string): string {
+  const holder = check.guarded((v): v is { readonly id?: unknown } => typeof v === "object" && v !== null, "an object with the port's id");
+  return check.uuid()(holder(value, path).id, `${path}.id`);
+}
