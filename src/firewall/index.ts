@@ -1,0 +1,2 @@
+export type { FilteredInstance, FilteredPort, FirewallDriver } from "./firewall-driver.js";
+export { NoopFirewallDriver } from "./noop-firewall-driver.js";

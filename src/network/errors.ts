@@ -1,0 +1,13 @@
+/** Errors of plugging and unplugging VIFs. */
+import { HyperviseError, nameErrorClass } from "../core/index.js";
+import type { ErrorContext } from "../core/index.js";
+
+/** A VIF could not be plugged on this host. Nothing of it is left. Code `VIF_PLUG_FAILED`. */
+export class VifPlugError extends HyperviseError {
+  static {
+    nameErrorClass(this, "VifPlugError");
+  }
+  constructor(message: string, context: ErrorContext = {}) {
+    super(message, { retryable: true, ...context, code: "VIF_PLUG_FAILED" });
+  }
+}

@@ -1,0 +1,17 @@
+/** Checks of what all volume connections have in common. */
+import { check, InvalidArgumentError } from "../core/index.js";
+import type { VolumeConnection } from "./volume-connector.js";
+
+const checkVolumeId = check.string({
+  max: 128,
+  pattern: /^[A-Za-z0-9._-]+$/,
+  expected: "a volume id: 1 to 128 characters of [A-Za-z0-9._-]",
+});
+
+/** Throws `InvalidArgumentError` that names the field below `path`. */
+export function validateConnection(connection: VolumeConnection, type: string, path: string): void {
+  checkVolumeId(connection.volumeId, `${path}.volumeId`);
+  if (connection.type !== type) {
+    throw new InvalidArgumentError({ field: `${path}.type`, value: connection.type, expected: JSON.stringify(type) });
+  }
+}
