@@ -1,0 +1,71 @@
+/** The contract that every driver keeps, as tests: one file an operation, run for the facets that the driver has. */
+import { capabilitiesContract } from "./capabilities.js";
+import { concurrencyContract } from "./concurrency.js";
+import { consolesContract } from "./consoles.js";
+import { ContractContext } from "./context.js";
+import type { ContractHarness } from "./harness.js";
+import type { ContractRunner } from "./runner.js";
+import { destroyContract } from "./destroy.js";
+import { eventsContract } from "./events.js";
+import { guestAgentContract } from "./guest-agent.js";
+import { hooksOf } from "./runner.js";
+import { hostContract } from "./host.js";
+import { interfacesContract } from "./interfaces.js";
+import { pauseContract } from "./pause.js";
+import { powerContract } from "./power.js";
+import { queriesContract } from "./queries.js";
+import { rebuildContract } from "./rebuild.js";
+import { recoveryContract } from "./recovery.js";
+import { rescueContract } from "./rescue.js";
+import { resizeContract } from "./resize.js";
+import { snapshotContract } from "./snapshot.js";
+import { spawnContract } from "./spawn.js";
+import { statisticsContract } from "./statistics.js";
+import { suspendContract } from "./suspend.js";
+import { volumesContract } from "./volumes.js";
+
+/** Defines tests of one operation, or none where the driver lacks the facet. */
+export type ContractPart = (context: ContractContext, it: (name: string, body: () => Promise<void>) => void) => void;
+
+const PARTS: Readonly<Record<string, ContractPart>> = {
+  capabilities: capabilitiesContract,
+  host: hostContract,
+  spawn: spawnContract,
+  destroy: destroyContract,
+  power: powerContract,
+  pause: pauseContract,
+  suspend: suspendContract,
+  queries: queriesContract,
+  volumes: volumesContract,
+  interfaces: interfacesContract,
+  snapshot: snapshotContract,
+  rescue: rescueContract,
+  rebuild: rebuildContract,
+  resize: resizeContract,
+  consoles: consolesContract,
+  statistics: statisticsContract,
+  "guest agent": guestAgentContract,
+  events: eventsContract,
+  concurrency: concurrencyContract,
+  recovery: recoveryContract,
+};
+
+/**
+ * Defines the suite with the runner's own functions: `defineContractSuite(harness, { describe, it, beforeAll, afterAll })`.
+ * Needs no other set-up; every test leaves the host as it found it, or fails.
+ */
+export function defineContractSuite(harness: ContractHarness, runner: ContractRunner): void {
+  const timeoutMs = harness.testTimeoutMs ?? 120_000;
+  const { beforeAll, afterAll } = hooksOf(runner);
+  runner.describe(`compute driver contract: ${harness.name}`, () => {
+    const context = new ContractContext(harness);
+    beforeAll(async () => {
+      await context.open();
+      await context.driver.initHost();
+    }, timeoutMs);
+    afterAll(() => context.close(), timeoutMs);
+    for (const [name, part] of Object.entries(PARTS)) {
+      runner.describe(name, () => part(context, (title, body) => void runner.it(title, body, timeoutMs)));
+    }
+  });
+}
