@@ -43,8 +43,24 @@ export * from "./driver/index.js";
 export { NoopFirewallDriver } from "./firewall/index.js";
 export type { FilteredInstance, FilteredPort, FirewallDriver } from "./firewall/index.js";
 export { VifPlugError } from "./network/index.js";
-export type { BridgeVif, FixedIp, NicModel, Subnet, UserVif, Vif, VifBackend, VifNetwork, VifPlugger } from "./network/index.js";
-export { DiskFullError, ImageNotFoundError, ImageUnacceptableError, MemorySecretStore, VolumeConnectError } from "./storage/index.js";
+export type {
+  BridgeVif,
+  FixedIp,
+  NicModel,
+  Subnet,
+  UserVif,
+  Vif,
+  VifBackend,
+  VifNetwork,
+  VifPlugger,
+} from "./network/index.js";
+export {
+  DiskFullError,
+  ImageNotFoundError,
+  ImageUnacceptableError,
+  MemorySecretStore,
+  VolumeConnectError,
+} from "./storage/index.js";
 export type {
   BlockDiskSource,
   CreateDiskRequest,

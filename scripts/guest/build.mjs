@@ -28,7 +28,7 @@ import { modulesAlias, modulesDep, selectModules } from "./kernel-modules.mjs";
 
 /**
  * @typedef {{
- *   directory: string, kernel: string, initrd: string, busybox: string, kernelVersion: string, packages: Record<string, string>,
+ *   directory: string, kernel: string, initrd: string, busybox: string, guestAgent: string, kernelVersion: string, packages: Record<string, string>,
  *   kernelArguments: string, memoryMiB: number,
  * }} TestGuest
  */
@@ -144,6 +144,7 @@ function readBuild(directory) {
     kernel: join(directory, "vmlinuz"),
     initrd: join(directory, "initrd.gz"),
     busybox: join(directory, "busybox"),
+    guestAgent: join(directory, "qemu-ga"),
     ...JSON.parse(readFileSync(description, "utf8")),
   };
 }
@@ -182,6 +183,7 @@ async function build(places, recipe, log) {
     };
     copyFileSync(join(work, "kernel", "boot", `vmlinuz-${kernel.version}`), join(staged, "vmlinuz"));
     copyFileSync(findBusybox(join(work, "user")), join(staged, "busybox"));
+    copyFileSync(join(work, "user", "usr/sbin/qemu-ga"), join(staged, "qemu-ga"));
     writeFileSync(join(staged, "initrd.gz"), zlib.gzipSync(cpioArchive(entries), { level: 9 }));
     writeFileSync(join(staged, "guest.json"), `${JSON.stringify(description, undefined, 2)}\n`);
     rmSync(target, { recursive: true, force: true });

@@ -4,7 +4,7 @@ import type { JsonObject, JsonValue } from "./json.js";
 
 const MAX_DEPTH = 64;
 
-/** Copies that were made here: frozen through and through, so they need not be copied again. */
+/** Copies that were made here: frozen through and through, so they need not be copied again. What is inside of them is not listed: an entry costs more than most copies. */
 const copies = new WeakSet<object>();
 
 /**
@@ -14,7 +14,9 @@ const copies = new WeakSet<object>();
  * left out.
  */
 export function cloneJson(value: unknown, path = "value"): JsonValue {
-  return new Cloner(path).clone(value);
+  const copy = new Cloner(path).clone(value);
+  if (typeof copy === "object" && copy !== null) copies.add(copy);
+  return copy;
 }
 
 /** {@link cloneJson} of an object. */
@@ -37,9 +39,7 @@ class Cloner {
     if (typeof value === "number" && Number.isFinite(value)) return value + 0;
     if (typeof value !== "object" || this.#path.length >= MAX_DEPTH) throw this.#refuse(value);
     if (copies.has(value)) return value as JsonObject;
-    const copy = Array.isArray(value) ? this.#list(value) : this.#object(value);
-    copies.add(copy);
-    return copy;
+    return Array.isArray(value) ? this.#list(value) : this.#object(value);
   }
 
   #list(value: readonly unknown[]): readonly JsonValue[] {

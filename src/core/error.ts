@@ -8,6 +8,8 @@ const BRAND = Symbol.for("hypervise.error");
 const INSPECT = Symbol.for("nodejs.util.inspect.custom");
 const MAX_MESSAGE = 4_096;
 const MAX_DETAIL = 65_536;
+/** Longest chain of causes that is told; a chain may be a circle. */
+const MAX_CAUSES = 16;
 
 /** What an instance is called: its uuid and, where known, its name. */
 export interface InstanceRef {
@@ -124,15 +126,7 @@ export class HyperviseError extends Error {
 
   /** Everything, for an operator's log: also the detail, the fields of the class, the causes and the failed undos. */
   toOperatorJSON(): JsonObject {
-    const secrets = secretsOf.get(this);
-    const fields = redactToJson({ ...this }, secrets) as JsonObject;
-    return {
-      ...this.toJSON(),
-      ...fields,
-      stack: String(this.stack),
-      ...(this.cause === undefined ? {} : { cause: errorToJson(this.cause, secrets, 0) }),
-      ...(this.undoErrors.length === 0 ? {} : { undoErrors: this.undoErrors.map((e) => errorToJson(e, secrets, 0)) }),
-    };
+    return operatorJson(this, 0);
   }
 
   /** Fields of a subclass that {@link HyperviseError.toJSON} may show to a tenant. */
@@ -175,11 +169,24 @@ export function asError(thrown: unknown): Error {
   return new HyperviseError("something that is not an error was thrown", { code: "INTERNAL", cause: thrown });
 }
 
+function operatorJson(error: HyperviseError, depth: number): JsonObject {
+  const secrets = secretsOf.get(error);
+  const { cause, undoErrors } = error;
+  return {
+    ...error.toJSON(),
+    ...(redactValue({ ...error }, secrets) as JsonObject),
+    stack: String(error.stack),
+    ...(cause === undefined ? {} : { cause: errorToJson(cause, secrets, depth + 1) }),
+    ...(undoErrors.length === 0 ? {} : { undoErrors: undoErrors.map((undo) => errorToJson(undo, secrets, depth + 1)) }),
+  };
+}
+
 function errorToJson(value: unknown, secrets: readonly SecretLike[] | undefined, depth: number): JsonObject {
-  if (isHyperviseError(value)) return value.toOperatorJSON();
+  if (depth > MAX_CAUSES) return { message: "…" };
+  if (isHyperviseError(value)) return operatorJson(value, depth);
   if (!(value instanceof Error)) return { value: redactToJson(value, secrets) };
   const fields = redactToJson({ ...value }, secrets) as JsonObject;
-  const cause = value.cause === undefined || depth >= 16 ? {} : { cause: errorToJson(value.cause, secrets, depth + 1) };
+  const cause = value.cause === undefined ? {} : { cause: errorToJson(value.cause, secrets, depth + 1) };
   return {
     ...fields,
     name: String(value.name),

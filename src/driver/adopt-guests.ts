@@ -16,7 +16,9 @@ export async function adoptGuests(host: HostContext): Promise<Adoption> {
   const guests = new Map((await host.hypervisor.list()).map((guest) => [guest.uuid, guest]));
   const known = host.records.list().filter(({ uuid }) => !host.locks.isLocked(uuid));
   const found = await Promise.all(known.map((record) => adopt(host, record, guests.get(record.uuid))));
-  const orphans = [...guests.values()].filter(({ uuid }) => host.records.get(uuid) === undefined && !host.locks.isLocked(uuid));
+  const orphans = [...guests.values()].filter(
+    ({ uuid }) => host.records.get(uuid) === undefined && !host.locks.isLocked(uuid),
+  );
   return {
     adopted: found.flatMap(({ adopted, instance }) => (adopted ? [instance] : [])),
     lost: found.flatMap(({ lost, instance }) => (lost ? [instance] : [])),
@@ -41,7 +43,8 @@ async function adopt(host: HostContext, record: InstanceRecord, guest: Guest | u
   }
   const lost = record.desiredState === "running" || record.desiredState === "paused";
   if (lost) {
-    const [transition, cause] = state === "crashed" ? (["crashed", "crash"] as const) : (["stopped", "external"] as const);
+    const [transition, cause] =
+      state === "crashed" ? (["crashed", "crash"] as const) : (["stopped", "external"] as const);
     host.events.emit({ type: "lifecycle", instance, transition, cause });
   }
   return { instance, adopted: false, lost, errors: [] };
@@ -51,7 +54,8 @@ async function adopt(host: HostContext, record: InstanceRecord, guest: Guest | u
 async function restoreNetwork(host: HostContext, record: InstanceRecord): Promise<readonly Error[]> {
   const { firewall, vifs } = host.collaborators;
   const errors: Error[] = [];
-  for (const { vif } of record.vifs) await vifs.plug(vif, record.uuid).catch((error: unknown) => errors.push(asError(error)));
+  for (const { vif } of record.vifs)
+    await vifs.plug(vif, record.uuid).catch((error: unknown) => errors.push(asError(error)));
   try {
     if (await firewall.instanceFilterExists(record)) return errors;
     const filtered = filteredInstance(record, record.vifs);

@@ -2,7 +2,14 @@
 import { NotSupportedError } from "../core/index.js";
 import type { CommonOptions, HyperviseError, OperationOptions } from "../core/index.js";
 import type { AvailableResource, Inventory } from "./host-facts.js";
-import type { ComputeDriver, DestroyOptions, EventOptions, PowerOffOptions, RebootType, SpawnPlan } from "./compute-driver.js";
+import type {
+  ComputeDriver,
+  DestroyOptions,
+  EventOptions,
+  PowerOffOptions,
+  RebootType,
+  SpawnPlan,
+} from "./compute-driver.js";
 import type { AllFacets, FacetName, Facets } from "./facets.js";
 import { FACET_METHODS } from "./facets.js";
 import { FACET_NAMES } from "./capabilities.js";
@@ -19,8 +26,21 @@ import type { InstanceRef, InstanceSpec } from "./instance-spec.js";
 import type { RecoveryReport } from "./recovery-report.js";
 import { cleanup, deleteInstanceFiles, destroy } from "./operations/destroy.js";
 import { close } from "./operations/close.js";
-import { estimateInstanceOverhead, getAvailableResource, getHostIpAddress, getHostUptimeMs, getInventory } from "./operations/host-resources.js";
-import { getInfo, getInstanceDiskInfo, getSpec, instanceExists, instanceOnDisk, listInstances } from "./operations/queries.js";
+import {
+  estimateInstanceOverhead,
+  getAvailableResource,
+  getHostIpAddress,
+  getHostUptimeMs,
+  getInventory,
+} from "./operations/host-resources.js";
+import {
+  getInfo,
+  getInstanceDiskInfo,
+  getSpec,
+  instanceExists,
+  instanceOnDisk,
+  listInstances,
+} from "./operations/queries.js";
 import { initHost } from "./operations/init-host.js";
 import { plan } from "./operations/plan.js";
 import { powerOff } from "./operations/power-off.js";
@@ -30,7 +50,11 @@ import { spawn } from "./operations/spawn.js";
 import { subscribe } from "./operations/events.js";
 
 type Named = Pick<InstanceRef, "uuid">;
-type Promised<F extends FacetName> = (F extends FacetName ? (facet: Facets[F]) => void : never) extends (facet: infer I) => void ? I : unknown;
+type Promised<F extends FacetName> = (F extends FacetName ? (facet: Facets[F]) => void : never) extends (
+  facet: infer I,
+) => void
+  ? I
+  : unknown;
 
 /** A driver class whose instances are known to the compiler to have these facets. */
 export type DriverClass<F extends FacetName = never> = new (parts: DriverParts) => ComputeDriver & Promised<F>;
@@ -155,7 +179,10 @@ for (const facet of FACET_NAMES) {
 
 /** A facet's method: refuses what the capabilities lack, in the manner in which the method answers. */
 function facetMethod(facet: FacetName, method: string): (this: Driver, ...args: unknown[]) => unknown {
-  const operations = FACET_OPERATIONS[facet] as unknown as Record<string, (host: HostContext, ...args: unknown[]) => unknown>;
+  const operations = FACET_OPERATIONS[facet] as unknown as Record<
+    string,
+    (host: HostContext, ...args: unknown[]) => unknown
+  >;
   const operation = operations[method] as (host: HostContext, ...args: unknown[]) => unknown;
   if (PLAIN_METHODS.has(method)) {
     return function (...args) {

@@ -12,13 +12,19 @@ import { signalOption, startGuest } from "./guest-actions.js";
  * Connects the volumes, plugs the ports and filters them; all of it is left alone where it stands. It belongs to the instance whatever becomes of the operation,
  * so nothing of it is undone. Returns the record with what may have changed: paths, interfaces.
  */
-export async function restoreResources(host: HostContext, record: InstanceRecord, signal?: AbortSignal): Promise<InstanceRecord> {
+export async function restoreResources(
+  host: HostContext,
+  record: InstanceRecord,
+  signal?: AbortSignal,
+): Promise<InstanceRecord> {
   const { uuid } = record;
   const { firewall, vifs } = host.collaborators;
   const volumes: AttachedVolume[] = [];
   for (const volume of record.volumes) {
     const { connection } = volume;
-    const source = await inVolumeTurn(host, connection, signal, () => connectorOf(host, connection).connect(connection, uuid, signalOption(signal)));
+    const source = await inVolumeTurn(host, connection, signal, () =>
+      connectorOf(host, connection).connect(connection, uuid, signalOption(signal)),
+    );
     volumes.push({ ...volume, source });
   }
   const plugged: PluggedVif[] = [];
@@ -43,7 +49,8 @@ async function redefine(host: HostContext, record: InstanceRecord, signal?: Abor
   const definition = guestDefinitionOf(record);
   const known = await host.hypervisor.find(record.uuid, signalOption(signal));
   if (known === undefined) return host.hypervisor.define(definition, signalOption(signal));
-  if (!host.lifecycle.capabilities.features.has("redefine") || sameDefinition(await known.definition(), definition)) return known;
+  if (!host.lifecycle.capabilities.features.has("redefine") || sameDefinition(await known.definition(), definition))
+    return known;
   return host.hypervisor.redefine(definition, signalOption(signal));
 }
 

@@ -11,7 +11,10 @@ import { finishSwapVolume } from "./operations/swap-volume.js";
 import { finishUnrescue } from "./operations/rescue.js";
 import type { HostContext } from "./host-context.js";
 import { liveMigrationAgain } from "./operations/live-migration.js";
-import { postLiveMigrationAtSourceAgain, rollbackLiveMigrationAtDestinationAgain } from "./operations/post-live-migration.js";
+import {
+  postLiveMigrationAtSourceAgain,
+  rollbackLiveMigrationAtDestinationAgain,
+} from "./operations/post-live-migration.js";
 
 type Finish = (host: HostContext, operation: OperationRecord) => Promise<void>;
 
@@ -34,7 +37,10 @@ const FINISHERS: { readonly [kind: string]: Finish } = {
 };
 
 export function completionHandlers(contextOf: () => HostContext): { readonly [kind: string]: CompletionHandler } {
-  const bind = ([kind, finish]: [string, Finish]): [string, CompletionHandler] => [kind, (operation) => finish(contextOf(), operation)];
+  const bind = ([kind, finish]: [string, Finish]): [string, CompletionHandler] => [
+    kind,
+    (operation) => finish(contextOf(), operation),
+  ];
   return Object.fromEntries(Object.entries(FINISHERS).map(bind));
 }
 

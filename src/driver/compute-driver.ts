@@ -17,7 +17,7 @@ export interface EventOptions {
 }
 
 export interface DestroyOptions extends OperationOptions {
-  /** Default true. False keeps the instance's disks for a later spawn with `cleanup`'s opposite, evacuation. */
+  /** Default true. False keeps the instance's own disks; a later `spawn` of the same uuid starts from them. */
   readonly destroyDisks?: boolean;
   /** Milliseconds given to the guest to shut down by itself before it is killed. Default 0. */
   readonly graceMs?: number;
@@ -37,6 +37,11 @@ export type RebootType = "soft" | "hard";
 /**
  * A compute driver of one host. Methods carry Nova's names; `docs/idempotency.md` says for each what a repeated call does.
  *
+ * A call that is aborted or runs out of time before its point of no return is undone, and rejects with `AbortedError` or `DeadlineExceededError`; after it,
+ * the call is finished all the same. Undoing and finishing take at most `timeouts.undoMs` of the caller's time; what takes longer goes on without the caller.
+ * What could not be undone is on the error's `undoErrors`, and is tried again by the next operation on the instance and the next `initHost`; until then operations
+ * on the instance reject with `IncompleteCleanupError`.
+ *
  * All methods that name an instance run one at a time for it, in the order of the calls; those of different instances run in parallel.
  * All reject with `NotInitializedError` before `initHost` and with `ClosedError` after `close`.
  */
@@ -49,7 +54,7 @@ export interface ComputeDriver extends AsyncDisposable {
 
   /**
    * Connects to the host, adopts the guests that run there, and completes or undoes what a former process had left under way. Repeatable.
-   * Rejects with `HypervisorUnavailableError`. (Nova's `init_host`.)
+   * Rejects with `HypervisorUnavailableError`, `StateCorruptError` (a record of an instance), `DeadlineExceededError`. (Nova's `init_host`.)
    */
   initHost(options?: CommonOptions): Promise<RecoveryReport>;
 
@@ -83,7 +88,11 @@ export interface ComputeDriver extends AsyncDisposable {
    * Ends with the guest running, from any state. `soft` asks the guest and becomes `hard` when it does not stop in time.
    * `hard` rebuilds everything on the host that the guest needs from the record: the repair of everything. (Nova's `reboot`.)
    */
-  reboot(instance: InstanceRef, type: RebootType, options?: OperationOptions & { readonly graceMs?: number }): Promise<{ readonly type: RebootType }>;
+  reboot(
+    instance: InstanceRef,
+    type: RebootType,
+    options?: OperationOptions & { readonly graceMs?: number },
+  ): Promise<{ readonly type: RebootType }>;
 
   /** (Nova's `get_info`.) Rejects with `InstanceNotFoundError`. Never waits for an operation under way, nor for a guest that does not answer. */
   getInfo(instance: Pick<InstanceRef, "uuid">, options?: CommonOptions): Promise<InstanceInfo>;
@@ -112,7 +121,11 @@ export interface ComputeDriver extends AsyncDisposable {
   /** (Nova's `get_inventory`.) */
   getInventory(options?: CommonOptions): Promise<Inventory>;
   /** Memory and vCPUs that the host spends on a guest of this flavor beside the guest's own. (Nova's `estimate_instance_overhead`.) */
-  estimateInstanceOverhead(flavor: InstanceSpec["flavor"]): { readonly memoryMiB: number; readonly vcpus: number; readonly diskGiB: number };
+  estimateInstanceOverhead(flavor: InstanceSpec["flavor"]): {
+    readonly memoryMiB: number;
+    readonly vcpus: number;
+    readonly diskGiB: number;
+  };
   /** Management and migration address. (Nova's `get_host_ip_addr`.) */
   getHostIpAddress(options?: CommonOptions): Promise<string>;
   /** (Nova's `get_host_uptime`.) */

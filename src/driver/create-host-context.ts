@@ -1,5 +1,5 @@
 /** Puts a driver's parts together. */
-import { Journal, KeyedLock } from "../core/index.js";
+import { check, InvalidArgumentError, Journal, KeyedLock } from "../core/index.js";
 import type { Collaborators } from "./collaborators.js";
 import { completionHandlers } from "./committed.js";
 import { DEFAULT_TIMEOUTS } from "./timeouts.js";
@@ -20,14 +20,16 @@ export interface DriverParts {
   readonly timeouts?: Partial<DriverTimeouts>;
 }
 
+/** @throws InvalidArgumentError when two connectors serve one type, or a timeout is not one. */
 export function createHostContext({ hypervisor, collaborators, timeouts }: DriverParts): HostContext {
+  checkConnectors(collaborators);
   const { clock, state } = collaborators;
   const intents = new Intents();
   const contextOf = (): HostContext => host;
   const host: HostContext = {
     hypervisor,
     collaborators,
-    timeouts: Object.freeze({ ...DEFAULT_TIMEOUTS, ...timeouts }),
+    timeouts: Object.freeze({ ...DEFAULT_TIMEOUTS, ...checkTimeouts(timeouts) }),
     clock,
     lifecycle: new DriverLifecycle(),
     journal: new Journal({ store: state, undo: undoTable(contextOf), clock, prefix: "operations" }),
@@ -42,4 +44,25 @@ export function createHostContext({ hypervisor, collaborators, timeouts }: Drive
     unsettled: new Set(),
   };
   return host;
+}
+
+function checkConnectors({ volumes }: Collaborators): void {
+  volumes.forEach(({ type }, i) => {
+    if (volumes.findIndex((other) => other.type === type) === i) return;
+    throw new InvalidArgumentError({
+      field: `collaborators.volumes[${i}].type`,
+      value: type,
+      expected: "a type that no other connector serves",
+    });
+  });
+}
+
+const durations = check.object(
+  Object.fromEntries(
+    Object.keys(DEFAULT_TIMEOUTS).map((name) => [name, check.optional(check.number({ min: 0, max: 1e12 }))]),
+  ),
+);
+
+function checkTimeouts(timeouts: Partial<DriverTimeouts> | undefined): Partial<DriverTimeouts> {
+  return timeouts === undefined ? {} : durations(timeouts, "timeouts");
 }

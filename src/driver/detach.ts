@@ -31,7 +31,10 @@ async function letGo(
   const { detachMs } = host.timeouts;
   const outcome = await ask({ timeoutMs: detachMs, signal });
   if (outcome === "detached" || outcome === "absent") return;
-  const why = outcome === "refused" ? "the guest refuses to let go of it" : `the guest has not let go of it within ${detachMs} ms`;
+  const why =
+    outcome === "refused"
+      ? "the guest refuses to let go of it"
+      : `the guest has not let go of it within ${detachMs} ms`;
   throw new DeviceDetachError(`${device} is still attached: ${why}`, {
     instance,
     device,

@@ -30,6 +30,11 @@ export function nextDeviceName(bus: DiskBus, taken: ReadonlySet<string>): string
 /** @throws InvalidArgumentError when the name is not one of the bus. */
 export function checkDeviceName(name: unknown, bus: DiskBus, path: string): string {
   const prefix = PREFIXES[bus];
-  if (typeof name === "string" && name.startsWith(prefix) && /^[a-z]{1,2}$/.test(name.slice(prefix.length))) return name;
-  throw new InvalidArgumentError({ field: path, value: name, expected: `a name such as ${prefix}b for a disk on the ${bus} bus` });
+  if (typeof name === "string" && name.startsWith(prefix) && /^[a-z]{1,2}$/.test(name.slice(prefix.length)))
+    return name;
+  throw new InvalidArgumentError({
+    field: path,
+    value: name,
+    expected: `a name such as ${prefix}b for a disk on the ${bus} bus`,
+  });
 }

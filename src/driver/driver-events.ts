@@ -54,7 +54,8 @@ export class DriverEvents {
 
   subscribe(options: EventOptions): AsyncIterableIterator<DriverEvent> {
     const uuid = options.instance?.uuid;
-    const filter = (event: DriverEvent): boolean => uuid === undefined || !("instance" in event) || event.instance.uuid === uuid;
+    const filter = (event: DriverEvent): boolean =>
+      uuid === undefined || !("instance" in event) || event.instance.uuid === uuid;
     return this.#hub.subscribe({ signal: options.signal, capacity: options.capacity, filter });
   }
 

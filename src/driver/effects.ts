@@ -1,5 +1,5 @@
 /** Every effect that an operation can have on its host, and how each is undone from its data alone. */
-import { ConflictError } from "../core/index.js";
+import { ConflictError, isHyperviseError } from "../core/index.js";
 import type { EffectRecord, JsonObject, UndoTable } from "../core/index.js";
 import type { FilteredInstance } from "../firewall/index.js";
 import type { Vif } from "../network/index.js";
@@ -40,13 +40,18 @@ export interface EffectData {
   /** A guest was asked to let go of a NIC, which it gets back. */
   readonly guestNicDetach: { readonly uuid: string; readonly nic: GuestNic };
   /** A guest's disk was copied from one source to another, and the guest may have gone over to it. */
-  readonly mirror: { readonly uuid: string; readonly diskId: string; readonly from: DiskSource; readonly to: DiskSource };
+  readonly mirror: {
+    readonly uuid: string;
+    readonly diskId: string;
+    readonly from: DiskSource;
+    readonly to: DiskSource;
+  };
   /** A volume was disconnected from the host. */
   readonly volumeDisconnected: { readonly uuid: string; readonly connection: VolumeConnection };
   /** Disks parked under a label were changed; undoing puts them back and parks them again. */
   readonly parkedDisksChanged: { readonly uuid: string; readonly label: string };
-  /** An image was stored. */
-  readonly image: { readonly imageId: string };
+  /** An image of the instance was stored. */
+  readonly image: { readonly imageId: string; readonly uuid: string };
   /** A file was made. */
   readonly temporaryFile: { readonly path: string };
   /** The instance's disks were parked under a label, and may have changed since. */
@@ -97,7 +102,7 @@ export function undoTable(contextOf: () => HostContext): UndoTable {
       await disks.restore(uuid, label);
       await disks.park(uuid, label);
     },
-    image: ({ imageId }) => contextOf().collaborators.images.delete(imageId),
+    image: (data) => deleteImage(contextOf(), data),
     temporaryFile: ({ path }) => contextOf().collaborators.disks.removeTemporary(path),
     parkedDisks: ({ uuid, label }) => contextOf().collaborators.disks.restore(uuid, label),
     frozen: ({ uuid }) => thaw(contextOf(), uuid),
@@ -121,13 +126,26 @@ async function reconnectVolume(host: HostContext, connection: VolumeConnection, 
   await host.volumeLocks.run(connection.volumeId, () => connectorOf(host, connection).connect(connection, uuid));
 }
 
+/** Somebody else may have stored an image under the id in the meantime: that one stays. */
+async function deleteImage(host: HostContext, { imageId, uuid }: EffectData["image"]): Promise<void> {
+  const { images } = host.collaborators;
+  const stored = await images.describe(imageId).catch((error: unknown) => {
+    if (isHyperviseError(error, "IMAGE_NOT_FOUND")) return undefined;
+    throw error;
+  });
+  if (stored === undefined || stored.properties?.["instance_uuid"] === uuid) await images.delete(imageId);
+}
+
 /** A guest that has gone over and is no longer in memory has written to what would be taken away: that is for people to settle. */
 async function mirrorBack(host: HostContext, { uuid, diskId, from, to }: EffectData["mirror"]): Promise<void> {
   const guest = await host.hypervisor.find(uuid);
   const disk = (await guest?.definition())?.disks.find(({ id }) => id === diskId);
   if (guest === undefined || disk === undefined || JSON.stringify(disk.source) !== JSON.stringify(to)) return;
   if (!isInMemory(await powerStateOf(guest)) || guest.mirrorDisk === undefined) {
-    throw new ConflictError("the guest went over to the new volume and stopped before it could go back", { instance: { uuid, name: guest.name }, device: diskId });
+    throw new ConflictError("the guest went over to the new volume and stopped before it could go back", {
+      instance: { uuid, name: guest.name },
+      device: diskId,
+    });
   }
   await guest.mirrorDisk(diskId, from);
 }
@@ -139,7 +157,11 @@ export async function removeGuest(host: HostContext, uuid: string): Promise<void
   await host.hypervisor.undefine(uuid);
 }
 
-async function restoreFilters(host: HostContext, instance: InstanceRef, previous: FilteredInstance | null): Promise<void> {
+async function restoreFilters(
+  host: HostContext,
+  instance: InstanceRef,
+  previous: FilteredInstance | null,
+): Promise<void> {
   const { firewall } = host.collaborators;
   if (previous === null) return firewall.unfilterInstance(instance);
   await firewall.setupBasicFiltering(previous);
@@ -177,7 +199,10 @@ async function takeOut(host: HostContext, uuid: string, what: "disk" | "nic", id
   const options = { timeoutMs: host.timeouts.detachMs };
   const outcome = await (what === "disk" ? guest.detachDisk(id, options) : guest.detachNic(id, options));
   if (outcome !== "detached" && outcome !== "absent") {
-    throw new DeviceDetachError("the guest keeps a device that was taken back", { instance: { uuid, name: guest.name }, device: id });
+    throw new DeviceDetachError("the guest keeps a device that was taken back", {
+      instance: { uuid, name: guest.name },
+      device: id,
+    });
   }
 }
 

@@ -77,4 +77,5 @@ export interface OverflowEvent extends EventBase {
   readonly dropped: number;
 }
 
-export type DriverEvent = LifecycleEvent | InstanceEvent | DeviceEvent | AgentEvent | IoErrorEvent | ConnectionEvent | OverflowEvent;
+export type DriverEvent =
+  LifecycleEvent | InstanceEvent | DeviceEvent | AgentEvent | IoErrorEvent | ConnectionEvent | OverflowEvent;

@@ -1,23 +1,70 @@
 /** What each method of each facet does. */
 import { attachInterface } from "./operations/attach-interface.js";
 import { attachVolume } from "./operations/attach-volume.js";
-import { blockStats, getAllBandwidthCounters, getAllVolumeUsage, getDiagnostics, interfaceStats } from "./operations/statistics.js";
+import {
+  blockStats,
+  getAllBandwidthCounters,
+  getAllVolumeUsage,
+  getDiagnostics,
+  interfaceStats,
+} from "./operations/statistics.js";
 import { cacheImage, manageImageCache } from "./operations/image-cache.js";
-import { checkCanLiveMigrateDestination, checkCanLiveMigrateSource, cleanupLiveMigrationDestinationCheck } from "./operations/live-migration-checks.js";
+import {
+  checkCanLiveMigrateDestination,
+  checkCanLiveMigrateSource,
+  cleanupLiveMigrationDestinationCheck,
+} from "./operations/live-migration-checks.js";
 import { compareCpu, getHostCpuStats } from "./operations/host-cpu.js";
-import { confirmMigration, finishMigration, finishRevertMigration, migrateDiskAndPowerOff, resize } from "./operations/resize.js";
+import {
+  confirmMigration,
+  finishMigration,
+  finishRevertMigration,
+  migrateDiskAndPowerOff,
+  resize,
+} from "./operations/resize.js";
 import { detachInterface } from "./operations/detach-interface.js";
 import { detachVolume } from "./operations/detach-volume.js";
-import { ensureFilteringRulesForInstance, filterDeferApplyOff, filterDeferApplyOn, refreshInstanceSecurityRules, refreshProviderFirewallRules, refreshSecurityGroupMembers, refreshSecurityGroupRules, unfilterInstance } from "./operations/firewall.js";
-import { execInGuest, getGuestInterfaces, injectFile, quiesce, readGuestFile, setAdminPassword, triggerCrashDump, unquiesce } from "./operations/guest-agent.js";
+import {
+  ensureFilteringRulesForInstance,
+  filterDeferApplyOff,
+  filterDeferApplyOn,
+  refreshInstanceSecurityRules,
+  refreshProviderFirewallRules,
+  refreshSecurityGroupMembers,
+  refreshSecurityGroupRules,
+  unfilterInstance,
+} from "./operations/firewall.js";
+import {
+  execInGuest,
+  getGuestInterfaces,
+  injectFile,
+  quiesce,
+  readGuestFile,
+  setAdminPassword,
+  triggerCrashDump,
+  unquiesce,
+} from "./operations/guest-agent.js";
 import { extendVolume } from "./operations/extend-volume.js";
-import { getConsoleOutput, getSerialConsole, getSpiceConsole, getVncConsole, openConsole, takeScreenshot } from "./operations/consoles.js";
+import {
+  getConsoleOutput,
+  getSerialConsole,
+  getSpiceConsole,
+  getVncConsole,
+  openConsole,
+  takeScreenshot,
+} from "./operations/consoles.js";
 import { getVolumeConnector, listDisks } from "./operations/list-disks.js";
 import { listInterfaces } from "./operations/list-interfaces.js";
 import { liveMigration, liveMigrationAbort, liveMigrationForceComplete } from "./operations/live-migration.js";
 import { pause, unpause } from "./operations/pause.js";
 import { plugVifs, unplugVifs } from "./operations/plug-vifs.js";
-import { postLiveMigration, postLiveMigrationAtDestination, postLiveMigrationAtSource, rollbackLiveMigrationAtDestination, rollbackLiveMigrationAtSource } from "./operations/post-live-migration.js";
+import {
+  postLiveMigration,
+  postLiveMigrationAtDestination,
+  postLiveMigrationAtSource,
+  rollbackLiveMigrationAtDestination,
+  rollbackLiveMigrationAtSource,
+} from "./operations/post-live-migration.js";
 import { preLiveMigration } from "./operations/pre-live-migration.js";
 import { rebuild } from "./operations/rebuild.js";
 import { rescue, unrescue } from "./operations/rescue.js";
@@ -46,7 +93,20 @@ export const FACET_OPERATIONS: FacetOperations = {
   rescue: { rescue, unrescue },
   resize: { migrateDiskAndPowerOff, finishMigration, confirmMigration, finishRevertMigration, resize },
   rebuild: { rebuild },
-  liveMigration: { checkCanLiveMigrateDestination, cleanupLiveMigrationDestinationCheck, checkCanLiveMigrateSource, preLiveMigration, liveMigration, liveMigrationForceComplete, liveMigrationAbort, postLiveMigration, postLiveMigrationAtSource, postLiveMigrationAtDestination, rollbackLiveMigrationAtDestination, rollbackLiveMigrationAtSource },
+  liveMigration: {
+    checkCanLiveMigrateDestination,
+    cleanupLiveMigrationDestinationCheck,
+    checkCanLiveMigrateSource,
+    preLiveMigration,
+    liveMigration,
+    liveMigrationForceComplete,
+    liveMigrationAbort,
+    postLiveMigration,
+    postLiveMigrationAtSource,
+    postLiveMigrationAtDestination,
+    rollbackLiveMigrationAtDestination,
+    rollbackLiveMigrationAtSource,
+  },
   consoleOutput: { getConsoleOutput },
   consoleStream: { openConsole },
   vncConsole: { getVncConsole },
@@ -56,7 +116,16 @@ export const FACET_OPERATIONS: FacetOperations = {
   guestAgent: { setAdminPassword, injectFile, readGuestFile, execInGuest, getGuestInterfaces },
   statistics: { getDiagnostics, blockStats, interfaceStats, getAllBandwidthCounters, getAllVolumeUsage },
   crashDump: { triggerCrashDump },
-  firewall: { ensureFilteringRulesForInstance, unfilterInstance, refreshSecurityGroupRules, refreshSecurityGroupMembers, refreshInstanceSecurityRules, refreshProviderFirewallRules, filterDeferApplyOn, filterDeferApplyOff },
+  firewall: {
+    ensureFilteringRulesForInstance,
+    unfilterInstance,
+    refreshSecurityGroupRules,
+    refreshSecurityGroupMembers,
+    refreshInstanceSecurityRules,
+    refreshProviderFirewallRules,
+    filterDeferApplyOn,
+    filterDeferApplyOff,
+  },
   imageCache: { cacheImage, manageImageCache },
   hostCpuStatistics: { getHostCpuStats },
   compareCpu: { compareCpu },

@@ -19,14 +19,24 @@ export async function requireGuest(host: HostContext, uuid: string, signal?: Abo
 }
 
 /** The guest of an instance, which must be in memory. @throws InstanceNotFoundError, InvalidStateError */
-export async function requireInMemory(host: HostContext, uuid: string, operation: string, signal?: AbortSignal): Promise<Guest> {
+export async function requireInMemory(
+  host: HostContext,
+  uuid: string,
+  operation: string,
+  signal?: AbortSignal,
+): Promise<Guest> {
   const guest = await requireGuest(host, uuid, signal);
   await requireState(guest, operation, ["running", "paused"], signal);
   return guest;
 }
 
 /** The guest's state, which must be one of these. @throws InvalidStateError */
-export async function requireState<S extends PowerState>(guest: Guest, operation: string, expected: readonly S[], signal?: AbortSignal): Promise<S> {
+export async function requireState<S extends PowerState>(
+  guest: Guest,
+  operation: string,
+  expected: readonly S[],
+  signal?: AbortSignal,
+): Promise<S> {
   const state = await powerStateOf(guest, signal);
   const found = expected.find((candidate) => candidate === state);
   if (found !== undefined) return found;
@@ -39,9 +49,16 @@ export async function powerStateOf(guest: Guest, signal?: AbortSignal): Promise<
 }
 
 /** Starts a guest, paused if asked. @throws as `Guest.start`; DeadlineExceededError after `startMs`. */
-export function startGuest(host: HostContext, guest: Guest, signal?: AbortSignal, options: { readonly paused?: boolean } = {}): Promise<void> {
+export function startGuest(
+  host: HostContext,
+  guest: Guest,
+  signal?: AbortSignal,
+  options: { readonly paused?: boolean } = {},
+): Promise<void> {
   return announced(host, guest, "started", () =>
-    limited(host, host.timeouts.startMs, "starting the guest", signal, (limit) => guest.start({ ...options, signal: limit })),
+    limited(host, host.timeouts.startMs, "starting the guest", signal, (limit) =>
+      guest.start({ ...options, signal: limit }),
+    ),
   );
 }
 
@@ -67,7 +84,12 @@ export function resumeGuest(host: HostContext, guest: Guest, signal?: AbortSigna
 }
 
 /** Runs what causes a state change. When it fails, no event of it is expected any more. */
-export async function announced<T>(host: HostContext, guest: { readonly uuid: string }, transition: LifecycleTransition, act: () => Promise<T>): Promise<T> {
+export async function announced<T>(
+  host: HostContext,
+  guest: { readonly uuid: string },
+  transition: LifecycleTransition,
+  act: () => Promise<T>,
+): Promise<T> {
   const intent = host.intents.announce(guest.uuid, transition);
   try {
     return await act();

@@ -108,7 +108,12 @@ export interface Guest {
    * Writes a flattened copy of a disk of a guest in memory, as it is at one point in time, to a new file. `onPointInTime` is called once the point is fixed: what the guest
    * writes from then on is not in the copy. On failure the file is removed. Feature `liveDiskCopy`.
    */
-  copyDisk?(diskId: string, path: string, format: DiskSourceFormat, options?: CommonOptions & { readonly onPointInTime?: () => void }): Promise<void>;
+  copyDisk?(
+    diskId: string,
+    path: string,
+    format: DiskSourceFormat,
+    options?: CommonOptions & { readonly onPointInTime?: () => void },
+  ): Promise<void>;
   /** Puts an overlay (an existing file that refers to the present one) on a disk. Feature `diskSnapshot`. */
   snapshotDisk?(diskId: string, overlay: DiskSource, options?: CommonOptions): Promise<void>;
   /** Merges the overlay back into what it is based on. Feature `diskSnapshot`. */

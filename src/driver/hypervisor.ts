@@ -9,7 +9,10 @@ import type { HypervisorFeature } from "./hypervisor-features.js";
 import type { EventCause, LifecycleTransition } from "./events.js";
 import type { IncomingMigration, IncomingMigrationRequest } from "./guest-migration.js";
 
-/** What a hypervisor reports of its guests, in the order in which it happened. */
+/**
+ * What a hypervisor reports of its guests, in the order in which it happened. `deviceDetached`: a guest in memory has let go of a device, whoever asked for it;
+ * a device that is taken from a guest that is not in memory makes no event.
+ */
 export type HypervisorEvent =
   | {
       readonly type: "lifecycle";
@@ -19,9 +22,20 @@ export type HypervisorEvent =
       readonly cause: EventCause;
       readonly detail?: string;
     }
-  | { readonly type: "deviceDetached" | "deviceDetachFailed"; readonly uuid: string; readonly name: string; readonly device: string }
+  | {
+      readonly type: "deviceDetached" | "deviceDetachFailed";
+      readonly uuid: string;
+      readonly name: string;
+      readonly device: string;
+    }
   | { readonly type: "agent"; readonly uuid: string; readonly name: string; readonly connected: boolean }
-  | { readonly type: "ioError"; readonly uuid: string; readonly name: string; readonly device: string; readonly reason?: string }
+  | {
+      readonly type: "ioError";
+      readonly uuid: string;
+      readonly name: string;
+      readonly device: string;
+      readonly reason?: string;
+    }
   | { readonly type: "connection"; readonly state: "connected" | "lost"; readonly reason?: string };
 
 export interface HypervisorContext {
@@ -30,6 +44,10 @@ export interface HypervisorContext {
   readonly onEvent: (event: HypervisorEvent) => void;
 }
 
+/**
+ * One hypervisor on one host. A call that takes a `signal` rejects soon after it aborts, when nothing of what it did is still to come: only then does the
+ * choreography undo. A call without one ends by itself within a bounded time.
+ */
 export interface Hypervisor {
   /** `fake`, `kvm`, `libvirt`, or a third party's own. */
   readonly type: string;
@@ -85,7 +103,11 @@ export interface Hypervisor {
    * Makes ready to receive a guest by migration: the guest is defined and waits for the other side. Feature `migration`.
    * On failure nothing is left.
    */
-  prepareIncoming?(definition: GuestDefinition, request: IncomingMigrationRequest, options?: CommonOptions): Promise<IncomingMigration>;
+  prepareIncoming?(
+    definition: GuestDefinition,
+    request: IncomingMigrationRequest,
+    options?: CommonOptions,
+  ): Promise<IncomingMigration>;
 
   /** The migration is over and the guest runs here: make it one of ours. Idempotent. Feature `migration`. */
   finishIncoming?(uuid: string, options?: CommonOptions): Promise<Guest>;

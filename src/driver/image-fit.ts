@@ -6,7 +6,10 @@ import type { ImageMetadata } from "../storage/index.js";
 const GIB = 1_073_741_824;
 
 /** @throws FlavorDiskTooSmallError, FlavorMemoryTooSmallError. A flavor with a root disk of 0 takes the image's size. */
-export function checkImageFits(image: Pick<ImageMetadata, "id" | "minDiskGiB" | "minMemoryMiB" | "virtualSizeBytes">, flavor: Flavor): void {
+export function checkImageFits(
+  image: Pick<ImageMetadata, "id" | "minDiskGiB" | "minMemoryMiB" | "virtualSizeBytes">,
+  flavor: Flavor,
+): void {
   const { id, minDiskGiB = 0, minMemoryMiB = 0, virtualSizeBytes = 0 } = image;
   const { rootGiB, memoryMiB } = flavor;
   if (rootGiB > 0 && (rootGiB < minDiskGiB || rootGiB * GIB < virtualSizeBytes)) {
@@ -16,8 +19,11 @@ export function checkImageFits(image: Pick<ImageMetadata, "id" | "minDiskGiB" | 
     });
   }
   if (memoryMiB < minMemoryMiB) {
-    throw new FlavorMemoryTooSmallError(`image ${id} wants ${minMemoryMiB} MiB of memory, the flavor has ${memoryMiB}`, {
-      remedy: "Take a flavor with more memory.",
-    });
+    throw new FlavorMemoryTooSmallError(
+      `image ${id} wants ${minMemoryMiB} MiB of memory, the flavor has ${memoryMiB}`,
+      {
+        remedy: "Take a flavor with more memory.",
+      },
+    );
   }
 }

@@ -5,7 +5,14 @@ export type { DriverParts } from "./create-host-context.js";
 export { capabilitiesOf, FACET_NAMES, FACET_REQUIREMENTS } from "./capabilities.js";
 export type { DriverCapabilities, DriverFlags } from "./capabilities.js";
 export type { Collaborators } from "./collaborators.js";
-export type { ComputeDriver, DestroyOptions, EventOptions, PowerOffOptions, RebootType, SpawnPlan } from "./compute-driver.js";
+export type {
+  ComputeDriver,
+  DestroyOptions,
+  EventOptions,
+  PowerOffOptions,
+  RebootType,
+  SpawnPlan,
+} from "./compute-driver.js";
 export type { ConsoleAddress, ConsoleLog, Screenshot } from "./console.js";
 export { checkDeviceName, deviceNameAt, devicePrefix, nextDeviceName } from "./device-names.js";
 export * from "./errors.js";
@@ -51,7 +58,15 @@ export type {
   VolumeSwapFacet,
 } from "./facets/volumes.js";
 export type { GuestDefinition, GuestDisk, GuestKernel, GuestNic } from "./guest-definition.js";
-export type { DetachOptions, DetachOutcome, Guest, GuestAgent, GuestInfo, GuestInjection, GuestSuspend } from "./guest.js";
+export type {
+  DetachOptions,
+  DetachOutcome,
+  Guest,
+  GuestAgent,
+  GuestInfo,
+  GuestInjection,
+  GuestSuspend,
+} from "./guest.js";
 export type {
   GuestMigrationRequest,
   IncomingMigration,
@@ -60,7 +75,15 @@ export type {
   MigrationPhase,
   MigrationProgress,
 } from "./guest-migration.js";
-export type { AvailableResource, CpuModel, HostCpuStatistics, HostFacts, Inventory, InventoryItem, NumaCell } from "./host-facts.js";
+export type {
+  AvailableResource,
+  CpuModel,
+  HostCpuStatistics,
+  HostFacts,
+  Inventory,
+  InventoryItem,
+  NumaCell,
+} from "./host-facts.js";
 export { HYPERVISOR_FEATURES } from "./hypervisor-features.js";
 export type { HypervisorFeature } from "./hypervisor-features.js";
 export type { Hypervisor, HypervisorContext, HypervisorEvent } from "./hypervisor.js";

@@ -45,9 +45,17 @@ export interface InstanceRecord extends InstanceRef {
   /** The state that the caller last asked for; what a boot of the host brings back. */
   readonly desiredState: Extract<PowerState, "running" | "paused" | "shutdown" | "suspended">;
   /** While rescued: what to go back to (`disks` holds the rescue disk, too), and whether the guest ran. */
-  readonly rescue?: { readonly disks: readonly InstanceDisk[]; readonly volumes: readonly AttachedVolume[]; readonly wasRunning: boolean };
+  readonly rescue?: {
+    readonly disks: readonly InstanceDisk[];
+    readonly volumes: readonly AttachedVolume[];
+    readonly wasRunning: boolean;
+  };
   /** While resized or migrated cold: the way back. */
-  readonly resize?: { readonly ticket: ResizeTicket; readonly role: "source" | "destination"; readonly previous: Pick<InstanceRecord, "spec" | "disks"> };
+  readonly resize?: {
+    readonly ticket: ResizeTicket;
+    readonly role: "source" | "destination";
+    readonly previous: Pick<InstanceRecord, "spec" | "disks">;
+  };
   /** While a live migration is under way: which side this is and its data's id. */
   readonly migration?: { readonly role: "source" | "destination"; readonly id: string };
   readonly createdAt: number;

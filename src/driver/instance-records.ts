@@ -111,8 +111,13 @@ export class InstanceRecords {
     for (const vif of vifsOf(record)) {
       const port = this.#ports.get(vif.id) ?? uuid;
       const mac = this.#macAddresses.get(vif.macAddress) ?? uuid;
-      if (port !== uuid) throw new ConflictError(`port ${vif.id} belongs to another instance`, { instance, device: vif.id });
-      if (mac !== uuid) throw new ConflictError(`MAC address ${vif.macAddress} belongs to another instance`, { instance, device: vif.id });
+      if (port !== uuid)
+        throw new ConflictError(`port ${vif.id} belongs to another instance`, { instance, device: vif.id });
+      if (mac !== uuid)
+        throw new ConflictError(`MAC address ${vif.macAddress} belongs to another instance`, {
+          instance,
+          device: vif.id,
+        });
     }
     for (const { volumeId, multiattach } of volumesOf(record)) {
       const others = [...(this.#volumes.get(volumeId) ?? [])].filter(([holder]) => holder !== uuid);

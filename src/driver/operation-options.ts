@@ -37,7 +37,10 @@ export function checkOptions<O extends OperationOptions>(options: O | undefined)
   return options;
 }
 
-const anObject = check.guarded((value): value is Record<string, unknown> => typeof value === "object" && value !== null, "an object");
+const anObject = check.guarded(
+  (value): value is Record<string, unknown> => typeof value === "object" && value !== null,
+  "an object",
+);
 
 function propertiesOf(value: unknown, path: string): Record<string, unknown> {
   return anObject(value, path);

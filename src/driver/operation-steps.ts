@@ -30,7 +30,11 @@ export function fetchImage(operation: Operation, imageId: string): Promise<Local
 }
 
 /** Makes a disk; one of this name that was kept for the instance is taken as it is. */
-export async function createDisk(operation: Operation, planned: PlannedDisk, image: LocalImage | undefined): Promise<InstanceDisk> {
+export async function createDisk(
+  operation: Operation,
+  planned: PlannedDisk,
+  image: LocalImage | undefined,
+): Promise<InstanceDisk> {
   const { disks } = operation.host.collaborators;
   const { uuid } = operation.instance;
   const { imageId: _imageId, ...place } = planned;
@@ -50,13 +54,20 @@ export async function connectVolume(operation: Operation, planned: PlannedVolume
   const { connection } = planned;
   const connector = connectorOf(host, connection);
   const source = await operation.effect("volume", { uuid: instance.uuid, connection }, () =>
-    inVolumeTurn(host, connection, operation.signal, () => connector.connect(connection, instance.uuid, { signal: operation.signal })),
+    inVolumeTurn(host, connection, operation.signal, () =>
+      connector.connect(connection, instance.uuid, { signal: operation.signal }),
+    ),
   );
   return { ...planned, source };
 }
 
 /** Calls of connectors for one volume never overlap. */
-export function inVolumeTurn<T>(host: HostContext, connection: VolumeConnection, signal: AbortSignal | undefined, call: () => Promise<T>): Promise<T> {
+export function inVolumeTurn<T>(
+  host: HostContext,
+  connection: VolumeConnection,
+  signal: AbortSignal | undefined,
+  call: () => Promise<T>,
+): Promise<T> {
   return host.volumeLocks.run(connection.volumeId, call, { signal });
 }
 
@@ -82,11 +93,15 @@ export function prepareFilters(
   const { firewall } = operation.host.collaborators;
   const filtered = filteredInstance(instance, vifs);
   const before: FilteredInstance | null = previous === null ? null : filteredInstance(instance, previous);
-  return operation.effect("filter", { instance: { uuid: instance.uuid, name: instance.name }, previous: before }, async () => {
-    await firewall.setupBasicFiltering(filtered);
-    operation.throwIfAborted();
-    await firewall.prepareInstanceFilter(filtered);
-  });
+  return operation.effect(
+    "filter",
+    { instance: { uuid: instance.uuid, name: instance.name }, previous: before },
+    async () => {
+      await firewall.setupBasicFiltering(filtered);
+      operation.throwIfAborted();
+      await firewall.prepareInstanceFilter(filtered);
+    },
+  );
 }
 
 /** Puts prepared filters in force. Undone with `prepareFilters`. */
@@ -110,7 +125,8 @@ export function bootGuest(operation: Operation, guest: Guest): Promise<void> {
 /** Tells the caller of a transfer's progress. */
 export function transferProgress(operation: Operation, phase: string): NonNullable<TransferOptions["onProgress"]> {
   return ({ bytesDone, bytesTotal }) => {
-    const known = bytesTotal === undefined || bytesTotal <= 0 ? {} : { bytesTotal, fraction: Math.min(1, bytesDone / bytesTotal) };
+    const known =
+      bytesTotal === undefined || bytesTotal <= 0 ? {} : { bytesTotal, fraction: Math.min(1, bytesDone / bytesTotal) };
     operation.progress(phase, { bytesDone, ...known });
   };
 }

@@ -37,7 +37,10 @@ export function planSpawn(spec: StoredSpec): InstancePlan {
 }
 
 /** The instance's own disks: root if there is an image, one ephemeral, one swap. Adds their names to `taken`. */
-export function planOwnDisks(spec: Pick<InstanceSpec, "imageId" | "flavor" | "blockDevices">, taken: Set<string>): readonly PlannedDisk[] {
+export function planOwnDisks(
+  spec: Pick<InstanceSpec, "imageId" | "flavor" | "blockDevices">,
+  taken: Set<string>,
+): readonly PlannedDisk[] {
   const { flavor, imageId } = spec;
   const disks: PlannedDisk[] = [];
   const add = (name: string, sizeBytes: number, rest: Partial<PlannedDisk> = {}): void => {
@@ -45,7 +48,8 @@ export function planOwnDisks(spec: Pick<InstanceSpec, "imageId" | "flavor" | "bl
     taken.add(deviceName);
     disks.push({ name, sizeBytes, deviceName, bus: "virtio", ...rest });
   };
-  if (imageId !== undefined) add("root", flavor.rootGiB * GIB, { imageId, bootIndex: freeBootIndex(spec.blockDevices ?? []) });
+  if (imageId !== undefined)
+    add("root", flavor.rootGiB * GIB, { imageId, bootIndex: freeBootIndex(spec.blockDevices ?? []) });
   if (flavor.ephemeralGiB !== undefined && flavor.ephemeralGiB > 0) add("ephemeral0", flavor.ephemeralGiB * GIB);
   if (flavor.swapMiB !== undefined && flavor.swapMiB > 0) add("swap", flavor.swapMiB * MIB);
   return disks;
@@ -91,7 +95,11 @@ export function spawnSteps(plan: InstancePlan, powerOn: boolean): readonly strin
  */
 export function plannedDefinition(plan: InstancePlan): GuestDefinition {
   const { spec, disks, volumes, vifs } = plan;
-  const file = (name: string): { type: "file"; path: string; format: "qcow2" } => ({ type: "file", path: `/planned/${name}`, format: "qcow2" });
+  const file = (name: string): { type: "file"; path: string; format: "qcow2" } => ({
+    type: "file",
+    path: `/planned/${name}`,
+    format: "qcow2",
+  });
   return guestDefinitionOf({
     uuid: spec.uuid,
     name: spec.name,

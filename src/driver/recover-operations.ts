@@ -24,7 +24,7 @@ export async function recoverOperations(host: HostContext): Promise<readonly Rec
 
 /** The instance that an operation is about, as it wrote it down. */
 export function instanceOf({ params, instanceUuid }: OperationRecord): InstanceRef | undefined {
-  const instance = params["instance"];
-  if (typeof instance !== "object" || instance === null || !("name" in instance) || instanceUuid === undefined) return undefined;
-  return { uuid: instanceUuid, name: String(instance.name) };
+  const { instance } = params;
+  const name = typeof instance === "object" && instance !== null && "name" in instance ? instance.name : undefined;
+  return instanceUuid === undefined || typeof name !== "string" ? undefined : { uuid: instanceUuid, name };
 }

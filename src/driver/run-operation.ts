@@ -2,7 +2,8 @@
 import { Deadline, traceOperation } from "../core/index.js";
 import type { CommonOptions, HyperviseError } from "../core/index.js";
 import { asHyperviseError } from "./unexpected-error.js";
-import { checkInstance, checkOptions } from "./operation-options.js";
+import { admit } from "./admission.js";
+import { checkOptions } from "./operation-options.js";
 import type { HostContext } from "./host-context.js";
 import { IncompleteCleanupError } from "./errors.js";
 import type { InstanceRef } from "./instance-spec.js";
@@ -14,9 +15,12 @@ import { settleLeftovers } from "./leftovers.js";
  * Runs the body as the one operation of its instance. Rejects with what the body throws, after everything that the body did is undone; what could not be undone
  * is attached (`undoErrors`) and stays in the journal, for the next operation on the instance or the next `initHost`.
  */
-export async function runOperation<T>(host: HostContext, request: OperationRequest, body: (operation: Operation) => Promise<T>): Promise<T> {
-  host.lifecycle.assertReady();
-  const instance = checkInstance(request.instance);
+export async function runOperation<T>(
+  host: HostContext,
+  request: OperationRequest,
+  body: (operation: Operation) => Promise<T>,
+): Promise<T> {
+  const instance = admit(host, request.instance);
   const options = checkOptions(request.options);
   const context = (): object => ({ kind: request.kind, instance, params: request.params });
   return traceOperation(`hypervise:driver:${request.kind}`, context, async () => {
@@ -71,11 +75,14 @@ export function inContext(error: unknown, instance: InstanceRef): HyperviseError
 async function requireSettled(host: HostContext, instance: InstanceRef): Promise<void> {
   const errors = await settleLeftovers(host, instance.uuid);
   if (errors.length === 0) return;
-  const error = new IncompleteCleanupError("an earlier operation on the instance left something that can't be removed now", {
-    instance,
-    cause: errors[0],
-    remedy: "Mend what the causes name and call again, or destroy the instance.",
-  });
+  const error = new IncompleteCleanupError(
+    "an earlier operation on the instance left something that can't be removed now",
+    {
+      instance,
+      cause: errors[0],
+      remedy: "Mend what the causes name and call again, or destroy the instance.",
+    },
+  );
   error.attachUndoErrors(errors);
   throw error;
 }

@@ -1,6 +1,6 @@
 /** One operation while it runs: how it is stopped, what undoes it, and when its caller gets an answer. */
-import { abortErrorOf, Deadline, DeadlineExceededError, onAbort } from "../core/index.js";
-import type { HyperviseError, JsonObject, OperationOptions, OperationProgress, TimerHandle, Transaction } from "../core/index.js";
+import { abortErrorOf, Deadline, DeadlineExceededError, HyperviseError, onAbort } from "../core/index.js";
+import type { JsonObject, OperationOptions, OperationProgress, TimerHandle, Transaction } from "../core/index.js";
 import type { Operation, OperationRequest } from "./operation.js";
 import { asHyperviseError } from "./unexpected-error.js";
 import type { EffectData, EffectKind } from "./effects.js";
@@ -43,7 +43,8 @@ export class RunningOperation implements Operation, Stoppable {
     this.#forgetSignal = onAbort(signal, () => {
       if (signal !== undefined) this.#stop.abort(abortErrorOf(signal, this.kind));
     });
-    if (deadline !== undefined) this.deadline = Deadline.after(deadline, { operation: this.kind, clock: host.clock, signal: this.#stop.signal });
+    if (deadline !== undefined)
+      this.deadline = Deadline.after(deadline, { operation: this.kind, clock: host.clock, signal: this.#stop.signal });
   }
 
   get signal(): AbortSignal {
@@ -83,6 +84,9 @@ export class RunningOperation implements Operation, Stoppable {
 
   async passPointOfNoReturn(params: JsonObject = {}, onFailure: "finish" | "give-up" = "finish"): Promise<void> {
     this.throwIfAborted();
+    if (!Object.hasOwn(this.host.completions, this.kind)) {
+      throw new HyperviseError(`nothing knows how to finish ${this.kind} in another process`, { code: "INTERNAL" });
+    }
     const transaction = await this.#begin();
     this.throwIfAborted();
     this.#request.onPointOfNoReturn?.();

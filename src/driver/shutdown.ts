@@ -16,10 +16,18 @@ export interface ShutdownRequest {
  * Asks the guest, again and again, and resolves to true as soon as it is out of memory, to false when the grace is over or it can't be asked.
  * Rejects on abort; the guest may then still shut down.
  */
-export async function askToShutDown(host: HostContext, guest: Guest, { graceMs, resendMs, signal }: ShutdownRequest): Promise<boolean> {
+export async function askToShutDown(
+  host: HostContext,
+  guest: Guest,
+  { graceMs, resendMs, signal }: ShutdownRequest,
+): Promise<boolean> {
   const over = new AbortController();
   const forget = onAbort(signal, () => over.abort(abortErrorOf(signal)));
-  const grace = Deadline.after(graceMs, { operation: "waiting for the guest to shut down", clock: host.clock, signal: over.signal });
+  const grace = Deadline.after(graceMs, {
+    operation: "waiting for the guest to shut down",
+    clock: host.clock,
+    signal: over.signal,
+  });
   const intent = host.intents.announce(guest.uuid, "stopped");
   let stopped = false;
   try {

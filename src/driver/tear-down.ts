@@ -23,7 +23,10 @@ export interface TearDownRequest {
  * Takes the guest out of memory, then removes definition, ports, filters, volumes' connections, disks, and last the record, without which a repeated call would
  * not know what to go on with. @throws GuestStuckError when the guest does not end, with the rest untouched; IncompleteCleanupError with what failed as its undo errors.
  */
-export async function tearDown(host: HostContext, { instance, destroyDisks, errors = [], signal, change = "destroyed" }: TearDownRequest): Promise<void> {
+export async function tearDown(
+  host: HostContext,
+  { instance, destroyDisks, errors = [], signal, change = "destroyed" }: TearDownRequest,
+): Promise<void> {
   const { uuid, name } = instance;
   const { firewall, vifs } = host.collaborators;
   const record = host.records.get(uuid);
@@ -45,12 +48,17 @@ export async function tearDown(host: HostContext, { instance, destroyDisks, erro
   await attempt(() => (destroyDisks ? removeDisks(host, uuid) : keepDisks(host, uuid)));
   if (failures.length === 0) await attempt(() => host.records.delete(uuid));
   if (failures.length > 0) throw incomplete(instance, failures);
-  if (change !== "none" && (record !== undefined || guest !== undefined)) host.events.emit({ type: "instance", instance, change });
+  if (change !== "none" && (record !== undefined || guest !== undefined))
+    host.events.emit({ type: "instance", instance, change });
 }
 
 async function removeDisks(host: HostContext, uuid: string): Promise<void> {
   if (await host.collaborators.disks.removeAll(uuid)) return;
-  throw new HyperviseError("something of the instance's disks is left", { code: "DISKS_LEFT", retryable: true, instance: { uuid } });
+  throw new HyperviseError("something of the instance's disks is left", {
+    code: "DISKS_LEFT",
+    retryable: true,
+    instance: { uuid },
+  });
 }
 
 /** What is kept is what the instance would start from again. */
@@ -70,11 +78,14 @@ function volumesOf(record: InstanceRecord | undefined): readonly VolumeConnectio
 }
 
 function incomplete(instance: InstanceRef, failures: readonly Error[]): IncompleteCleanupError {
-  const error = new IncompleteCleanupError(`${failures.length} of the instance's parts could not be removed; the rest is gone`, {
-    instance,
-    cause: failures[0],
-    remedy: "Mend what the causes name and call destroy again.",
-  });
+  const error = new IncompleteCleanupError(
+    `${failures.length} of the instance's parts could not be removed; the rest is gone`,
+    {
+      instance,
+      cause: failures[0],
+      remedy: "Mend what the causes name and call destroy again.",
+    },
+  );
   error.attachUndoErrors(failures);
   return error;
 }

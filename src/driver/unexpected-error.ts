@@ -5,5 +5,9 @@ import { HyperviseError, isHyperviseError } from "../core/index.js";
 export function asHyperviseError(error: unknown): HyperviseError {
   if (isHyperviseError(error)) return error;
   const detail = error instanceof Error ? error.message : String(error);
-  return new HyperviseError("a part that the driver relies on failed unexpectedly", { code: "INTERNAL", cause: error, detail });
+  return new HyperviseError("a part that the driver relies on failed unexpectedly", {
+    code: "INTERNAL",
+    cause: error,
+    detail,
+  });
 }

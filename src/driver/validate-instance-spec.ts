@@ -44,13 +44,21 @@ export const flavorCheck: Check<Flavor> = (value, path) => {
   if (cpuTopology !== undefined && cpuTopology.sockets * cpuTopology.cores * cpuTopology.threads !== vcpus) {
     const { sockets, cores, threads } = cpuTopology;
     const product = `${sockets} * ${cores} * ${threads}`;
-    throw new InvalidArgumentError({ field: `${path}.cpuTopology`, value: product, expected: `sockets * cores * threads of ${vcpus} vCPUs` });
+    throw new InvalidArgumentError({
+      field: `${path}.cpuTopology`,
+      value: product,
+      expected: `sockets * cores * threads of ${vcpus} vCPUs`,
+    });
   }
   return flavor;
 };
 
 const bytes = check.guarded((value): value is Uint8Array => value instanceof Uint8Array, "bytes");
-const contents = check.refine(bytes, (value) => value.byteLength <= MAX_INJECTED_BYTES, `at most ${MAX_INJECTED_BYTES} bytes`);
+const contents = check.refine(
+  bytes,
+  (value) => value.byteLength <= MAX_INJECTED_BYTES,
+  `at most ${MAX_INJECTED_BYTES} bytes`,
+);
 
 const shape = check.object({
   uuid: check.uuid(),
@@ -71,9 +79,14 @@ const shape = check.object({
   guestAgent: check.optional(check.boolean()),
   adminPassword: check.optional(passwordCheck),
   injectedFiles: check.optional(
-    check.array(check.object({ path: check.absolutePath(), contents: check.map(contents, (value) => Uint8Array.from(value)) }), { max: 16 }),
+    check.array(
+      check.object({ path: check.absolutePath(), contents: check.map(contents, (value) => Uint8Array.from(value)) }),
+      { max: 16 },
+    ),
   ),
-  metadata: check.optional(check.record(check.string({ max: 255 }), check.string({ min: 0, max: 255, charset: "text" }), { max: 128 })),
+  metadata: check.optional(
+    check.record(check.string({ max: 255 }), check.string({ min: 0, max: 255, charset: "text" }), { max: 128 }),
+  ),
 });
 
 /**
@@ -84,14 +97,46 @@ export function validateInstanceSpec(value: unknown): ValidSpec {
   const spec: ValidSpec = shape(value, "spec");
   const devices = spec.blockDevices ?? [];
   const vifs = spec.vifs ?? [];
-  unique(devices, (device) => device.connection.volumeId, (i) => `spec.blockDevices[${i}].connection.volumeId`);
-  unique(devices, (device) => device.deviceName, (i) => `spec.blockDevices[${i}].deviceName`);
-  unique(devices, (device) => device.bootIndex, (i) => `spec.blockDevices[${i}].bootIndex`);
-  unique(vifs, (vif) => vif.id, (i) => `spec.vifs[${i}].id`);
-  unique(vifs, (vif) => vif.macAddress, (i) => `spec.vifs[${i}].macAddress`);
-  unique(vifs, (vif) => (vif.type === "bridge" ? vif.deviceName : undefined), (i) => `spec.vifs[${i}].deviceName`);
-  if (spec.imageId === undefined && spec.kernel === undefined && devices.every((device) => device.bootIndex === undefined)) {
-    throw new InvalidArgumentError({ field: "spec.imageId", value: undefined, expected: "an image, a kernel, or a block device with a bootIndex" });
+  unique(
+    devices,
+    (device) => device.connection.volumeId,
+    (i) => `spec.blockDevices[${i}].connection.volumeId`,
+  );
+  unique(
+    devices,
+    (device) => device.deviceName,
+    (i) => `spec.blockDevices[${i}].deviceName`,
+  );
+  unique(
+    devices,
+    (device) => device.bootIndex,
+    (i) => `spec.blockDevices[${i}].bootIndex`,
+  );
+  unique(
+    vifs,
+    (vif) => vif.id,
+    (i) => `spec.vifs[${i}].id`,
+  );
+  unique(
+    vifs,
+    (vif) => vif.macAddress,
+    (i) => `spec.vifs[${i}].macAddress`,
+  );
+  unique(
+    vifs,
+    (vif) => (vif.type === "bridge" ? vif.deviceName : undefined),
+    (i) => `spec.vifs[${i}].deviceName`,
+  );
+  if (
+    spec.imageId === undefined &&
+    spec.kernel === undefined &&
+    devices.every((device) => device.bootIndex === undefined)
+  ) {
+    throw new InvalidArgumentError({
+      field: "spec.imageId",
+      value: undefined,
+      expected: "an image, a kernel, or a block device with a bootIndex",
+    });
   }
   return spec;
 }
@@ -102,12 +147,17 @@ export function storedSpec(spec: ValidSpec): StoredSpec {
   return stored;
 }
 
-function unique<T>(items: readonly T[], key: (item: T) => string | number | undefined, path: (index: number) => string): void {
+function unique<T>(
+  items: readonly T[],
+  key: (item: T) => string | number | undefined,
+  path: (index: number) => string,
+): void {
   const seen = new Set<string | number>();
   items.forEach((item, i) => {
     const value = key(item);
     if (value === undefined) return;
-    if (seen.has(value)) throw new InvalidArgumentError({ field: path(i), value, expected: "a value that no other entry has" });
+    if (seen.has(value))
+      throw new InvalidArgumentError({ field: path(i), value, expected: "a value that no other entry has" });
     seen.add(value);
   });
 }

@@ -27,7 +27,9 @@ const common = {
   macAddress: check.mac(),
   network,
   model: check.optional(check.oneOf(NIC_MODELS)),
-  fixedIps: check.optional(check.array(check.object({ address: check.ipAddress(), subnetId: check.optional(id) }), { max: 64 })),
+  fixedIps: check.optional(
+    check.array(check.object({ address: check.ipAddress(), subnetId: check.optional(id) }), { max: 64 }),
+  ),
   securityGroups: check.optional(check.array(id, { max: 64 })),
   portSecurityEnabled: check.optional(check.boolean()),
   tag: check.optional(tagCheck),
@@ -36,12 +38,20 @@ const common = {
 
 /** A port as an embedder gives it. */
 export const vifCheck: Check<Vif> = check.variants("type", {
-  bridge: check.object({ type: check.oneOf(["bridge"]), ...common, bridge: interfaceName, deviceName: check.optional(interfaceName) }),
+  bridge: check.object({
+    type: check.oneOf(["bridge"]),
+    ...common,
+    bridge: interfaceName,
+    deviceName: check.optional(interfaceName),
+  }),
   user: check.object({ type: check.oneOf(["user"]), ...common }),
 });
 
 /** The id of a port, alone or within a whole one. */
 export function checkVifId(value: unknown, path: string): string {
-  const holder = check.guarded((v): v is { readonly id?: unknown } => typeof v === "object" && v !== null, "an object with the port's id");
+  const holder = check.guarded(
+    (v): v is { readonly id?: unknown } => typeof v === "object" && v !== null,
+    "an object with the port's id",
+  );
   return check.uuid()(holder(value, path).id, `${path}.id`);
 }

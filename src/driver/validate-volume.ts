@@ -7,7 +7,8 @@ import { checkDeviceName } from "./device-names.js";
 import type { VolumeConnection } from "../storage/index.js";
 
 const data = check.map(check.json(), (value, path): JsonObject => {
-  const isObject = (json: unknown): json is JsonObject => typeof json === "object" && json !== null && !Array.isArray(json);
+  const isObject = (json: unknown): json is JsonObject =>
+    typeof json === "object" && json !== null && !Array.isArray(json);
   return check.guarded(isObject, "an object")(value, path);
 });
 

@@ -81,7 +81,9 @@ export class CallJournal {
       },
       rejected: (error) => {
         end("rejected");
-        call.error = isHyperviseError(error) ? error.toJSON() : { message: redactText(asError(error).message, secrets) };
+        call.error = isHyperviseError(error)
+          ? error.toJSON()
+          : { message: redactText(asError(error).message, secrets) };
       },
     };
   }
@@ -104,7 +106,8 @@ function secretsOf(method: string, args: readonly unknown[]): readonly Secret[] 
   const position = SECRET_ARGUMENTS[method];
   const given = position === undefined ? [] : [args[position]];
   for (const argument of args) {
-    if (typeof argument === "object" && argument !== null && "adminPassword" in argument) given.push(argument.adminPassword);
+    if (typeof argument === "object" && argument !== null && "adminPassword" in argument)
+      given.push(argument.adminPassword);
   }
   return given.flatMap((value) => {
     if (Secret.is(value)) return [value];

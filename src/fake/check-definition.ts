@@ -29,16 +29,36 @@ export function checkDefinition(definition: GuestDefinition, limits: MachineLimi
   checkCount("definition.vcpus", vcpus, 1, limits.maxVcpus);
   checkCount("definition.memoryMiB", memoryMiB, 1, 67_108_864);
   if (cpuTopology !== undefined && cpuTopology.sockets * cpuTopology.cores * cpuTopology.threads !== vcpus) {
-    throw new InvalidArgumentError({ field: "definition.cpuTopology", value: cpuTopology, expected: `${vcpus} vCPUs in all` });
+    throw new InvalidArgumentError({
+      field: "definition.cpuTopology",
+      value: cpuTopology,
+      expected: `${vcpus} vCPUs in all`,
+    });
   }
   if (machine !== undefined) checkKnown("machine", machine, limits.machines);
   checkKnown("firmware", firmware, limits.firmwares);
   if (kernel !== undefined && !limits.kernels) throw new NotSupportedError({ capability: "kernel" });
-  for (const disk of disks) checkKnown("bus", disk.bus, limits.buses);
-  checkUnique("definition.disks", "id", disks.map((disk) => disk.id));
-  checkUnique("definition.disks", "deviceName", disks.map((disk) => disk.deviceName));
-  checkUnique("definition.nics", "id", nics.map((nic) => nic.id));
-  checkUnique("definition.nics", "macAddress", nics.map((nic) => nic.macAddress));
+  for (const disk of disks) checkKnown("disk bus", disk.bus, limits.buses);
+  checkUnique(
+    "definition.disks",
+    "id",
+    disks.map((disk) => disk.id),
+  );
+  checkUnique(
+    "definition.disks",
+    "deviceName",
+    disks.map((disk) => disk.deviceName),
+  );
+  checkUnique(
+    "definition.nics",
+    "id",
+    nics.map((nic) => nic.id),
+  );
+  checkUnique(
+    "definition.nics",
+    "macAddress",
+    nics.map((nic) => nic.macAddress),
+  );
 }
 
 /** What the simulated machine would be started with: plain data, for `plan`. */
@@ -52,11 +72,15 @@ function checkCount(field: string, value: number, min: number, max: number): voi
 }
 
 function checkKnown(capability: string, value: string, known: readonly string[]): void {
-  if (!known.includes(value)) throw new NotSupportedError({ capability: `${capability}:${value}` });
+  if (!known.includes(value)) throw new NotSupportedError({ capability: `${capability} ${value}` });
 }
 
 function checkUnique(list: string, field: string, values: readonly string[]): void {
   const twice = values.findIndex((value, index) => values.indexOf(value) < index);
   if (twice < 0) return;
-  throw new InvalidArgumentError({ field: `${list}[${twice}].${field}`, value: values[twice], expected: "one that no other has" });
+  throw new InvalidArgumentError({
+    field: `${list}[${twice}].${field}`,
+    value: values[twice],
+    expected: "one that no other has",
+  });
 }

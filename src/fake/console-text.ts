@@ -20,7 +20,11 @@ export function consoleText(record: GuestRecord, entry: string): string {
     case "shutdown":
       return lines("", "[  OK  ] Reached target poweroff.target", "reboot: Power down");
     case "crash":
-      return lines("", "Kernel panic - not syncing: fake panic", "---[ end Kernel panic - not syncing: fake panic ]---");
+      return lines(
+        "",
+        "Kernel panic - not syncing: fake panic",
+        "---[ end Kernel panic - not syncing: fake panic ]---",
+      );
     case "nmi":
       return lines("", "Uhhuh. NMI received for unknown reason 3d on CPU 0.");
     default:

@@ -1,6 +1,14 @@
 /** Disks of instances on a host's simulated storage. */
 import { ConflictError, InvalidArgumentError } from "../core/index.js";
-import type { CreateDiskRequest, DiskBackend, DiskCapacity, DiskInfo, DiskSource, DiskSourceFormat, TransferOptions } from "../storage/index.js";
+import type {
+  CreateDiskRequest,
+  DiskBackend,
+  DiskCapacity,
+  DiskInfo,
+  DiskSource,
+  DiskSourceFormat,
+  TransferOptions,
+} from "../storage/index.js";
 import { DiskNotFoundError } from "../driver/index.js";
 import type { FaultPoint } from "./fault-points.js";
 import { writeCopy } from "./guest-disks.js";
@@ -23,8 +31,10 @@ export class FakeDiskBackend implements DiskBackend {
   create(request: CreateDiskRequest, options: TransferOptions = {}): Promise<DiskSource> {
     const { instanceUuid, name, image } = request;
     return this.#call("disks.create", instanceUuid, name, options, async (halfway) => {
-      if (!NAME.test(name)) throw new InvalidArgumentError({ field: "name", value: name, expected: "1 to 64 of a-z 0-9 . -" });
-      if (this.#find(instanceUuid, name) !== undefined) throw new ConflictError("The instance has a disk of this name", { device: name });
+      if (!NAME.test(name))
+        throw new InvalidArgumentError({ field: "name", value: name, expected: "1 to 64 of a-z 0-9 . -" });
+      if (this.#find(instanceUuid, name) !== undefined)
+        throw new ConflictError("The instance has a disk of this name", { device: name });
       const virtualSizeBytes = Math.max(request.sizeBytes, image?.virtualSizeBytes ?? 0);
       const base = image === undefined ? undefined : this.#storage.get(image.path);
       const file = this.#storage.add({
@@ -40,7 +50,11 @@ export class FakeDiskBackend implements DiskBackend {
         complete: false,
       });
       try {
-        await transfer(this.#process, { bytes: file.allocatedBytes, mibps: this.#process.host.rates.diskMiBps, ...options });
+        await transfer(this.#process, {
+          bytes: file.allocatedBytes,
+          mibps: this.#process.host.rates.diskMiBps,
+          ...options,
+        });
       } catch (error) {
         if (this.#process.alive) this.#storage.remove(file.path);
         throw error;
@@ -68,7 +82,9 @@ export class FakeDiskBackend implements DiskBackend {
   }
 
   list(instanceUuid: string): Promise<readonly DiskInfo[]> {
-    return this.#call("disks.list", instanceUuid, undefined, {}, () => this.#storage.ownedBy(instanceUuid, "disk").map(infoOf));
+    return this.#call("disks.list", instanceUuid, undefined, {}, () =>
+      this.#storage.ownedBy(instanceUuid, "disk").map(infoOf),
+    );
   }
 
   listInstances(): Promise<readonly string[]> {
@@ -79,15 +95,32 @@ export class FakeDiskBackend implements DiskBackend {
     return this.#call("disks.resize", instanceUuid, name, options, () => {
       const file = this.#require(instanceUuid, name);
       if (sizeBytes < file.virtualSizeBytes) {
-        throw new InvalidArgumentError({ field: "sizeBytes", value: sizeBytes, expected: `${file.virtualSizeBytes} or more` });
+        throw new InvalidArgumentError({
+          field: "sizeBytes",
+          value: sizeBytes,
+          expected: `${file.virtualSizeBytes} or more`,
+        });
       }
       this.#storage.resize(file, sizeBytes);
     });
   }
 
-  exportDisk(instanceUuid: string, name: string, path: string, format: DiskSourceFormat, options: TransferOptions = {}): Promise<void> {
+  exportDisk(
+    instanceUuid: string,
+    name: string,
+    path: string,
+    format: DiskSourceFormat,
+    options: TransferOptions = {},
+  ): Promise<void> {
     return this.#call("disks.exportDisk", instanceUuid, name, options, (halfway) =>
-      writeCopy(this.#process, instanceUuid, this.#require(instanceUuid, name), { path, format }, options.signal, halfway),
+      writeCopy(
+        this.#process,
+        instanceUuid,
+        this.#require(instanceUuid, name),
+        { path, format },
+        options.signal,
+        halfway,
+      ),
     );
   }
 
@@ -164,7 +197,8 @@ export class FakeDiskBackend implements DiskBackend {
 
   #require(instanceUuid: string, name: string): FakeFile {
     const file = this.#find(instanceUuid, name);
-    if (file === undefined) throw new DiskNotFoundError("The instance has no such disk", { instance: { uuid: instanceUuid }, device: name });
+    if (file === undefined)
+      throw new DiskNotFoundError("The instance has no such disk", { instance: { uuid: instanceUuid }, device: name });
     return file;
   }
 

@@ -1,5 +1,5 @@
 /** The fake driver: the choreography that all drivers share, over a simulated world. */
-import { OperationController } from "../core/index.js";
+import { OperationController, onAbort } from "../core/index.js";
 import type { Clock, CommonOptions, OperationHandle, StateStore } from "../core/index.js";
 import { BaseDriver } from "../driver/index.js";
 import type { AllFacets, Collaborators, ComputeDriver, DriverTimeouts, HypervisorFeature } from "../driver/index.js";
@@ -57,7 +57,11 @@ export class PartialFakeDriver extends BaseDriver {
   readonly #options: FakeDriverOptions;
   readonly #preset: FakePreset;
 
-  constructor(options: FakeDriverOptions = {}, capabilities: FakeCapabilities = "full", seat: Seat = takeSeat(options)) {
+  constructor(
+    options: FakeDriverOptions = {},
+    capabilities: FakeCapabilities = "full",
+    seat: Seat = takeSeat(options),
+  ) {
     const { process, world } = seat;
     const preset = presetOf(capabilities);
     const firewall = new FakeFirewallDriver(process);
@@ -74,6 +78,7 @@ export class PartialFakeDriver extends BaseDriver {
     this.#journal = new CallJournal(process.clock, options.callLimit ?? DEFAULT_CALL_LIMIT);
     this.#options = options;
     this.#preset = preset;
+    onAbort(process.death, () => void super.close().catch(() => undefined));
   }
 
   get clock(): Clock {
@@ -100,9 +105,7 @@ export class PartialFakeDriver extends BaseDriver {
    * `FakeProcessCrashedError` or the error that led there. Guests run on.
    */
   crash(): void {
-    if (!this.#process.alive) return;
     this.#process.crash();
-    super.close().catch(() => undefined);
   }
 
   get crashed(): boolean {
@@ -114,7 +117,11 @@ export class PartialFakeDriver extends BaseDriver {
     this.crash();
     const host = this.world.host(this.host.name);
     const process = new FakeProcess(host, { faults: this.faults, eventFaults: this.eventFaults });
-    const again = this.constructor as new (options: FakeDriverOptions, capabilities: FakeCapabilities, seat: Seat) => this;
+    const again = this.constructor as new (
+      options: FakeDriverOptions,
+      capabilities: FakeCapabilities,
+      seat: Seat,
+    ) => this;
     return new again(this.#options, this.#preset, { process, world: this.world });
   }
 
@@ -122,9 +129,15 @@ export class PartialFakeDriver extends BaseDriver {
     if (this.#process.alive) await super.close();
   }
 
+  override [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
   static {
     for (const method of DRIVER_METHODS) {
-      const inner = (BaseDriver.prototype as unknown as Record<string, (this: ComputeDriver, ...args: unknown[]) => unknown>)[method];
+      const inner = (
+        BaseDriver.prototype as unknown as Record<string, (this: ComputeDriver, ...args: unknown[]) => unknown>
+      )[method];
       if (inner === undefined) continue;
       const value = function (this: PartialFakeDriver, ...args: unknown[]): unknown {
         const call = (): unknown => inner.apply(this, args);
@@ -149,9 +162,13 @@ export class PartialFakeDriver extends BaseDriver {
     }
   }
 
-  #passHandle(method: DriverMethod, args: readonly unknown[], call: () => OperationHandle<unknown>): OperationHandle<unknown> {
+  #passHandle(
+    method: DriverMethod,
+    args: readonly unknown[],
+    call: () => OperationHandle<unknown>,
+  ): OperationHandle<unknown> {
     const noted = this.#journal.begin(method, args);
-    const handle = this.faults.active || this.crashed ? this.#lateHandle(method, args, call) : call();
+    const handle = this.#handleOf(method, args, call);
     handle.result.then(
       (result) => noted.resolved(result),
       (error: unknown) => noted.rejected(error),
@@ -159,18 +176,25 @@ export class PartialFakeDriver extends BaseDriver {
     return handle;
   }
 
-  /** A handle at once, of an operation that begins when its fault point is passed. */
-  #lateHandle(method: DriverMethod, args: readonly unknown[], call: () => OperationHandle<unknown>): OperationHandle<unknown> {
-    const about = { instanceUuid: uuidOf(args[0]) };
+  /** The operation's own handle; where a fault is to strike first, a handle at once of an operation that begins when it has. */
+  #handleOf(
+    method: DriverMethod,
+    args: readonly unknown[],
+    call: () => OperationHandle<unknown>,
+  ): OperationHandle<unknown> {
+    const struck = this.#process.strikeOf({ point: `driver.${method}`, instanceUuid: uuidOf(args[0]) });
+    if (struck === undefined) return call();
     return OperationController.run({ kind: method, clock: this.clock, signal: signalOf(args) }, async (controller) => {
-      const inner = await this.#process.pass(`driver.${method}`, { ...about, signal: controller.signal }, () => ({ handle: call() }));
-      return follow(inner.handle, controller);
+      await struck(controller.signal);
+      return follow(call(), controller);
     });
   }
 }
 
 /** The fake driver with everything that a driver can do, as `new FakeDriver()`. */
-export class FakeDriver extends (PartialFakeDriver as unknown as new (options?: FakeDriverOptions) => PartialFakeDriver & AllFacets) {
+export class FakeDriver extends (PartialFakeDriver as unknown as new (
+  options?: FakeDriverOptions,
+) => PartialFakeDriver & AllFacets) {
   /** A fake with the capabilities of a preset, or of a set of one's own; its type promises the core only. */
   static withCapabilities(capabilities: FakeCapabilities, options: FakeDriverOptions = {}): PartialFakeDriver {
     return new PartialFakeDriver(options, capabilities);
@@ -190,21 +214,35 @@ export function createFakeCollaborators(process: FakeProcess, state?: StateStore
     state: new FakeStateStore(process, state),
     clock: process.clock,
     volumeHostProperties: () =>
-      Promise.resolve({ hostname: name, ip: ipAddress, initiator: `iqn.2020-01.invalid.fake:${name}`, multipath: false }),
+      Promise.resolve({
+        hostname: name,
+        ip: ipAddress,
+        initiator: `iqn.2020-01.invalid.fake:${name}`,
+        multipath: false,
+      }),
   };
 }
 
-/** The parts of a fake driver on a host of its own, for tests of what stands below a driver. */
-export function createFakeParts(options: FakeDriverOptions = {}, capabilities: FakeCapabilities = "full") {
+/** What a fake driver is made of. */
+export interface FakeParts {
+  readonly world: FakeWorld;
+  readonly host: FakeHost;
+  readonly process: FakeProcess;
+  readonly faults: Faults;
+  readonly hypervisor: FakeHypervisor;
+  readonly collaborators: Collaborators;
+}
+
+/** The parts by themselves, for tests of what stands below a driver. */
+export function createFakeParts(options: FakeDriverOptions = {}, capabilities: FakeCapabilities = "full"): FakeParts {
   const { process, world } = takeSeat(options);
-  const collaborators: Collaborators = { ...createFakeCollaborators(process, options.state), ...options.collaborators };
   return {
     world,
     host: process.host,
     process,
     faults: process.faults,
     hypervisor: new FakeHypervisor(process, presetOf(capabilities)),
-    collaborators,
+    collaborators: { ...createFakeCollaborators(process, options.state), ...options.collaborators },
   };
 }
 
@@ -217,10 +255,14 @@ interface Seat {
 function takeSeat(options: FakeDriverOptions): Seat {
   const { clock, seed } = options;
   const world =
-    options.world ?? new FakeWorld({ ...(clock === undefined ? {} : { clock }), ...(seed === undefined ? {} : { seed }) });
+    options.world ??
+    new FakeWorld({ ...(clock === undefined ? {} : { clock }), ...(seed === undefined ? {} : { seed }) });
   const { host } = options;
   if (typeof host === "string") return { world, process: new FakeProcess(world.host(host)) };
-  return { world, process: new FakeProcess(host === undefined ? (world.hosts[0] ?? world.addHost()) : world.addHost(host)) };
+  return {
+    world,
+    process: new FakeProcess(host === undefined ? (world.hosts[0] ?? world.addHost()) : world.addHost(host)),
+  };
 }
 
 function presetOf(capabilities: FakeCapabilities): FakePreset {
@@ -230,12 +272,18 @@ function presetOf(capabilities: FakeCapabilities): FakePreset {
 
 function signalOf(args: readonly unknown[]): AbortSignal | undefined {
   const options = args.at(-1) as CommonOptions | undefined;
-  return typeof options === "object" && options !== null && options.signal instanceof AbortSignal ? options.signal : undefined;
+  return typeof options === "object" && options !== null && options.signal instanceof AbortSignal
+    ? options.signal
+    : undefined;
 }
 
 /** Hands an operation's progress and end on to another handle. */
 async function follow<T>(handle: OperationHandle<T>, controller: OperationController<T>): Promise<T> {
-  controller.signal.addEventListener("abort", () => void handle.abort(controller.signal.reason).catch(() => undefined), { once: true });
+  controller.signal.addEventListener(
+    "abort",
+    () => void handle.abort(controller.signal.reason).catch(() => undefined),
+    { once: true },
+  );
   for await (const { phase, fraction, bytesDone, bytesTotal } of handle.events()) {
     controller.update({
       phase,

@@ -1,5 +1,5 @@
 /** The way of a hypervisor's events to the driver, on which a test can delay, reorder, duplicate and lose them. */
-import type { Clock } from "../core/index.js";
+import type { Clock, TimerHandle } from "../core/index.js";
 import type { HypervisorEvent } from "../driver/index.js";
 
 /** Which events an event fault is for. */
@@ -56,13 +56,15 @@ export class EventFaults {
    */
   reorder(filter: EventFaultFilter & { readonly window?: number; readonly holdMs?: number } = {}): EventFault {
     const held: (() => void)[] = [];
+    let timer: TimerHandle | undefined;
     const release = (): void => {
+      timer?.cancel();
       for (const deliver of held.splice(0).reverse()) deliver();
     };
     const fault = this.#add(filter, (event, deliver) => {
       held.push(() => deliver(event));
       if (held.length >= (filter.window ?? 2)) release();
-      else if (held.length === 1) this.#clock.setTimeout(release, filter.holdMs ?? 1000);
+      else if (held.length === 1) timer = this.#clock.setTimeout(release, filter.holdMs ?? 1000);
     });
     return {
       get hits() {

@@ -9,7 +9,17 @@ export type FaultStage = (typeof FAULT_STAGES)[number];
 /** Methods of the seams and collaborators; `partial` marks those that have more than one effect. */
 const SEAM_POINTS = {
   hypervisor: {
-    whole: ["open", "close", "hostFacts", "hostCpuStatistics", "compareCpu", "undefine", "find", "list", "abortIncoming"],
+    whole: [
+      "open",
+      "close",
+      "hostFacts",
+      "hostCpuStatistics",
+      "compareCpu",
+      "undefine",
+      "find",
+      "list",
+      "abortIncoming",
+    ],
     partial: ["define", "redefine", "prepareIncoming", "finishIncoming"],
   },
   guest: {
@@ -47,14 +57,22 @@ const SEAM_POINTS = {
 } as const satisfies Record<string, { readonly whole: readonly string[]; readonly partial: readonly string[] }>;
 
 type SeamPoints = typeof SEAM_POINTS;
-type SeamPointOf<S extends keyof SeamPoints> = `${S & string}.${SeamPoints[S]["whole"][number] | SeamPoints[S]["partial"][number]}`;
+type SeamPointOf<S extends keyof SeamPoints> =
+  `${S & string}.${SeamPoints[S]["whole"][number] | SeamPoints[S]["partial"][number]}`;
 /** A method of a seam or a collaborator: `guest.start`, `vifs.plug`, `state.put`. */
 export type SeamPoint = { [S in keyof SeamPoints]: SeamPointOf<S> }[keyof SeamPoints];
 
 /** Asynchronous methods that every driver has. */
 export const CORE_METHODS = [
   ...["initHost", "spawn", "destroy", "cleanup", "powerOn", "powerOff", "reboot", "getInfo", "getSpec"],
-  ...["listInstances", "listInstanceUuids", "getNumInstances", "instanceExists", "getInstanceDiskInfo", "instanceOnDisk"],
+  ...[
+    "listInstances",
+    "listInstanceUuids",
+    "getNumInstances",
+    "instanceExists",
+    "getInstanceDiskInfo",
+    "instanceOnDisk",
+  ],
   ...["deleteInstanceFiles", "resumeStateOnHostBoot", "getAvailableResource", "getInventory", "getHostIpAddress"],
   ...["getHostUptimeMs", "plan"],
 ] as const;
@@ -67,7 +85,9 @@ export type FaultPoint = SeamPoint | DriverPoint;
 
 export const DRIVER_METHODS: readonly DriverMethod[] = [
   ...CORE_METHODS,
-  ...Object.values(FACET_METHODS).flat().filter((name): name is Exclude<typeof name, "filterDeferApplyOn"> => name !== "filterDeferApplyOn"),
+  ...Object.values(FACET_METHODS)
+    .flat()
+    .filter((name): name is Exclude<typeof name, "filterDeferApplyOn"> => name !== "filterDeferApplyOn"),
 ];
 
 export interface FaultPointInfo {
@@ -79,7 +99,11 @@ export interface FaultPointInfo {
 const TWO_STAGES: readonly FaultStage[] = ["before", "after"];
 
 /** Methods that answer with a handle: a fault strikes them before anything is done. */
-export const HANDLE_METHODS: ReadonlySet<string> = new Set(["snapshot", "resize", "liveMigration"] satisfies DriverMethod[]);
+export const HANDLE_METHODS: ReadonlySet<string> = new Set([
+  "snapshot",
+  "resize",
+  "liveMigration",
+] satisfies DriverMethod[]);
 
 function collectPoints(): ReadonlyMap<string, FaultPointInfo> {
   const points = new Map<string, FaultPointInfo>();

@@ -63,9 +63,13 @@ export interface StruckProcess {
   crash(): void;
 }
 
-type Strike = (call: FaultCall & { readonly signal?: AbortSignal | undefined }, process: StruckProcess) => Promise<void> | void;
+type Strike = (
+  call: FaultCall & { readonly signal?: AbortSignal | undefined },
+  process: StruckProcess,
+) => Promise<void> | void;
 
-class Rule implements Fault {
+/** @internal */
+export class Rule implements Fault {
   readonly point: FaultPoint;
   readonly at: FaultStage;
   readonly reached: Promise<void>;
@@ -110,7 +114,11 @@ export class ArmedCall {
   readonly #call: FaultCall & { readonly signal?: AbortSignal | undefined };
   readonly #process: StruckProcess;
 
-  constructor(rules: readonly Rule[], call: FaultCall & { readonly signal?: AbortSignal | undefined }, process: StruckProcess) {
+  constructor(
+    rules: readonly Rule[],
+    call: FaultCall & { readonly signal?: AbortSignal | undefined },
+    process: StruckProcess,
+  ) {
     this.#rules = rules;
     this.#call = call;
     this.#process = process;
@@ -120,6 +128,8 @@ export class ArmedCall {
     for (const rule of this.#rules) if (rule.at === stage) await rule.strike(this.#call, this.#process);
   }
 }
+
+const NO_RULES: readonly Rule[] = [];
 
 export class Faults {
   readonly #rules = new Map<FaultPoint, Rule[]>();
@@ -135,7 +145,10 @@ export class Faults {
    * With `at: "partial"` half of the effect stays; with `after` all of it does: what was done has to be undone by whoever called.
    * @throws InvalidArgumentError when there is no such point, or it has no such stage.
    */
-  failOn(target: FaultPoint | DriverMethod, options: FaultFilter & { readonly error?: Error | ((call: FaultCall) => Error) } = {}): Fault {
+  failOn(
+    target: FaultPoint | DriverMethod,
+    options: FaultFilter & { readonly error?: Error | ((call: FaultCall) => Error) } = {},
+  ): Fault {
     const { error } = options;
     return this.#add(target, options, (call) => {
       const instance = call.instanceUuid === undefined ? undefined : { uuid: call.instanceUuid };
@@ -195,10 +208,9 @@ export class Faults {
   }
 
   /** Notes a call and finds the faults that are to strike it. @internal */
-  arm(call: FaultCall & { readonly signal?: AbortSignal | undefined }, process: StruckProcess): ArmedCall | undefined {
+  match(call: FaultCall): readonly Rule[] {
     for (const note of this.#traces) note(call);
-    const rules = this.#rules.get(call.point)?.filter((rule) => rule.takes(call));
-    return rules === undefined || rules.length === 0 ? undefined : new ArmedCall(rules, call, process);
+    return this.#rules.get(call.point)?.filter((rule) => rule.takes(call)) ?? NO_RULES;
   }
 
   /** Whether anything would notice a call. @internal */

@@ -57,7 +57,8 @@ export class FakeAgent implements GuestAgent {
   readFile(path: string, options: CommonOptions & { readonly maxBytes: number }): Promise<Uint8Array> {
     return this.#ask("agent.readFile", options, (record) => {
       const stored = record.extras?.files[path];
-      if (stored === undefined) throw new AgentCommandError("The guest has no such file", { instance: record.definition });
+      if (stored === undefined)
+        throw new AgentCommandError("The guest has no such file", { instance: record.definition });
       return new Uint8Array(Buffer.from(stored, "base64").subarray(0, options.maxBytes));
     });
   }
@@ -108,7 +109,12 @@ export class FakeAgent implements GuestAgent {
   }
 
   /** Asks the agent once the guest has booted, as a request in a virtual serial port waits for its reader. */
-  #ask<T>(point: FaultPoint, options: CommonOptions, work: GuestWork<T>, rules: { readonly evenFrozen?: boolean } = {}): Promise<T> {
+  #ask<T>(
+    point: FaultPoint,
+    options: CommonOptions,
+    work: GuestWork<T>,
+    rules: { readonly evenFrozen?: boolean } = {},
+  ): Promise<T> {
     return guestCall(this.#process, this.#uuid, point, options, async (record, host, halfway) => {
       const limitMs = options.deadline ?? AGENT_LIMIT_MS;
       if (!inMemory(record)) {
@@ -116,7 +122,8 @@ export class FakeAgent implements GuestAgent {
         throw new InvalidStateError({ operation: "guest agent", state, expected: ["running"], instance: definition });
       }
       const { agent, agentMs } = host.behaviourOf(this.#uuid);
-      if (!record.definition.guestAgent || agent === "absent") throw unresponsive(record, "it is not installed or has no channel");
+      if (!record.definition.guestAgent || agent === "absent")
+        throw unresponsive(record, "it is not installed or has no channel");
       await this.#untilAnswering(record, host, limitMs, options.signal);
       if (agentMs > limitMs) {
         await this.#process.sleep(limitMs, options.signal);
@@ -130,12 +137,20 @@ export class FakeAgent implements GuestAgent {
     });
   }
 
-  async #untilAnswering(record: GuestRecord, host: FakeHost, limitMs: number, signal: AbortSignal | undefined): Promise<void> {
+  async #untilAnswering(
+    record: GuestRecord,
+    host: FakeHost,
+    limitMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const answers = (): boolean =>
       record.state === "running" && record.booted && host.behaviourOf(this.#uuid).agent === "responding";
     if (answers()) return;
     const over = new AbortController();
-    const timer = this.#process.clock.setTimeout(() => over.abort(unresponsive(record, `no answer within ${limitMs} ms`)), limitMs);
+    const timer = this.#process.clock.setTimeout(
+      () => over.abort(unresponsive(record, `no answer within ${limitMs} ms`)),
+      limitMs,
+    );
     try {
       while (!answers()) {
         await this.#process.wait(this.#process.wait(nextChange(record), over.signal), signal);
@@ -150,7 +165,9 @@ export class FakeAgent implements GuestAgent {
 
 /** What is kept of a password. */
 export function passwordHash(uuid: string, user: string, password: Secret): string {
-  return createHash("sha256").update(JSON.stringify([uuid, user, password.reveal()])).digest("hex");
+  return createHash("sha256")
+    .update(JSON.stringify([uuid, user, password.reveal()]))
+    .digest("hex");
 }
 
 function unresponsive(record: GuestRecord, detail: string): AgentUnresponsiveError {

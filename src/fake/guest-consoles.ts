@@ -22,14 +22,14 @@ export function consoleLogOf(record: GuestRecord, maxBytes: number): ConsoleLog 
 }
 
 /** @throws ConflictError when somebody has the console open. */
-export function openSerialConsole(host: FakeHost, record: GuestRecord): Duplex {
+export function openSerialConsole(record: GuestRecord): Duplex {
   const companions = (record.companions ??= new Set());
   for (const companion of companions) {
     if (companion instanceof SerialConsole) {
       throw new ConflictError("Somebody else has the console open", { instance: record.definition });
     }
   }
-  const console = new SerialConsole(host, record, (text) => print(record, text));
+  const console = new SerialConsole(record, (text) => print(record, text));
   companions.add(console);
   console.once("close", () => record.companions?.delete(console));
   return console;

@@ -10,7 +10,9 @@ export function diskObstacle(host: FakeHost, uuid: string, disk: GuestDisk): str
   if (file === "foreign") return undefined;
   if (!file.complete) return `${disk.id}: the file is not a whole disk`;
   const holder = locks(disk) ? host.world.locks.holder(file.path) : undefined;
-  return holder === undefined || holder === holderName(host, uuid) ? undefined : `${disk.id}: another guest writes to the disk`;
+  return holder === undefined || holder === holderName(host, uuid)
+    ? undefined
+    : `${disk.id}: another guest writes to the disk`;
 }
 
 /** Why a NIC can't be connected; undefined when it can. */

@@ -15,7 +15,8 @@ import { transfer } from "./transfer.js";
 /** @throws DiskNotFoundError */
 export function diskOf(definition: GuestDefinition, diskId: string): GuestDisk {
   const disk = definition.disks.find((one) => one.id === diskId);
-  if (disk === undefined) throw new DiskNotFoundError("The guest has no such disk", { instance: definition, device: diskId });
+  if (disk === undefined)
+    throw new DiskNotFoundError("The guest has no such disk", { instance: definition, device: diskId });
   return disk;
 }
 
@@ -24,7 +25,8 @@ export function resizeDisk(host: FakeHost, record: GuestRecord, diskId: string, 
   const file = host.resolve(disk.source);
   const extras = extrasOf(record);
   const known = extras.diskSizes[diskId] ?? 0;
-  if (sizeBytes < known) throw new InvalidArgumentError({ field: "sizeBytes", value: sizeBytes, expected: `${known} or more` });
+  if (sizeBytes < known)
+    throw new InvalidArgumentError({ field: "sizeBytes", value: sizeBytes, expected: `${known} or more` });
   if (typeof file === "object" && file.virtualSizeBytes < sizeBytes) host.storageOf(file).resize(file, sizeBytes);
   extras.diskSizes[diskId] = sizeBytes;
 }
@@ -43,18 +45,24 @@ export async function mirrorDisk(
   const disk = diskOf(record.definition, diskId);
   const obstacle = diskObstacle(host, uuid, { ...disk, source: target });
   if (obstacle !== undefined) {
-    throw new DeviceAttachError("The copy can't be opened", { instance: record.definition, device: diskId, detail: obstacle });
+    throw new DeviceAttachError("The copy can't be opened", {
+      instance: record.definition,
+      device: diskId,
+      detail: obstacle,
+    });
   }
   const from = host.resolve(disk.source);
   const to = host.resolve(target);
   const bytes = sizeOf(from);
-  if (sizeOf(to) < bytes) throw new InvalidArgumentError({ field: "target", value: sizeOf(to), expected: `${bytes} bytes or more` });
+  if (sizeOf(to) < bytes)
+    throw new InvalidArgumentError({ field: "target", value: sizeOf(to), expected: `${bytes} bytes or more` });
   const mirror = { ...disk, source: target };
   lockDisk(host, uuid, mirror);
   try {
     await transfer(process, { bytes, mibps: host.rates.diskMiBps, signal });
     await halfway();
-    if (!inMemory(record)) throw new DeviceAttachError("The guest ended under the copy", { instance: record.definition });
+    if (!inMemory(record))
+      throw new DeviceAttachError("The guest ended under the copy", { instance: record.definition });
   } catch (error) {
     unlockDisk(host, uuid, mirror);
     throw error;
@@ -117,9 +125,16 @@ export function snapshotDisk(host: FakeHost, record: GuestRecord, diskId: string
   const obstacle = diskObstacle(host, record.definition.uuid, { ...disk, source: overlay });
   const present = host.resolve(disk.source);
   const file = host.resolve(overlay);
-  if (obstacle !== undefined || (typeof file === "object" && typeof present === "object" && file.backing !== present.path)) {
+  if (
+    obstacle !== undefined ||
+    (typeof file === "object" && typeof present === "object" && file.backing !== present.path)
+  ) {
     const detail = obstacle ?? "the file does not refer to the disk's present one";
-    throw new DeviceAttachError("The overlay can't be put on the disk", { instance: record.definition, device: diskId, detail });
+    throw new DeviceAttachError("The overlay can't be put on the disk", {
+      instance: record.definition,
+      device: diskId,
+      detail,
+    });
   }
   if (typeof file === "object" && typeof present === "object") file.content = present.content;
   changeSource(host, record, diskId, overlay);
@@ -139,7 +154,8 @@ export async function commitDisk(
   const present = host.resolve(disk.source);
   const below = host.resolve(base);
   if (typeof present === "object" && typeof below === "object") {
-    if (!isBelow(host, present, below)) throw new ConflictError("The file is not below the disk's present one", { device: diskId });
+    if (!isBelow(host, present, below))
+      throw new ConflictError("The file is not below the disk's present one", { device: diskId });
     await transfer(process, { bytes: present.allocatedBytes, mibps: host.rates.diskMiBps, signal });
     below.content = present.content;
   }
@@ -148,7 +164,7 @@ export async function commitDisk(
 }
 
 function isBelow(host: FakeHost, overlay: FakeFile, base: FakeFile): boolean {
-  for (let path = overlay.backing; path !== undefined; ) {
+  for (let path = overlay.backing; path !== undefined;) {
     if (path === base.path) return true;
     const file = host.resolve({ type: "file", path, format: "raw" });
     path = typeof file === "object" ? file.backing : undefined;

@@ -24,12 +24,16 @@ export async function attachDisk(
   refuseSuspended(record, "attachDisk");
   const { disks } = record.definition;
   if (disks.some((other) => other.id === disk.id || other.deviceName === disk.deviceName)) {
-    throw new ConflictError("The guest has a disk of this id or device name", { instance: record.definition, device: disk.id });
+    throw new ConflictError("The guest has a disk of this id or device name", {
+      instance: record.definition,
+      device: disk.id,
+    });
   }
   if (disks.length >= (host.options.slots?.disks ?? DEFAULT_DISK_SLOTS)) throw noSlot(record, disk.id);
   if (inMemory(record)) {
     if (!features.has("hotplugDisk")) throw new NotSupportedError({ capability: "hotplugDisk" });
-    if (!HOTPLUG_BUSES.includes(disk.bus)) throw refused(record, disk.id, `the bus ${disk.bus} takes no disk while the guest runs`);
+    if (!HOTPLUG_BUSES.includes(disk.bus))
+      throw refused(record, disk.id, `the bus ${disk.bus} takes no disk while the guest runs`);
     const obstacle = diskObstacle(host, record.definition.uuid, disk);
     if (obstacle !== undefined) throw refused(record, disk.id, obstacle);
   }
@@ -49,7 +53,10 @@ export async function attachNic(
   refuseSuspended(record, "attachNic");
   const { nics } = record.definition;
   if (nics.some((other) => other.id === nic.id || other.macAddress === nic.macAddress)) {
-    throw new ConflictError("The guest has a NIC of this id or MAC address", { instance: record.definition, device: nic.id });
+    throw new ConflictError("The guest has a NIC of this id or MAC address", {
+      instance: record.definition,
+      device: nic.id,
+    });
   }
   if (nics.length >= (host.options.slots?.nics ?? DEFAULT_NIC_SLOTS)) throw noSlot(record, nic.id);
   if (inMemory(record)) {
@@ -110,5 +117,9 @@ function noSlot(record: GuestRecord, device: string): Error {
 }
 
 function refused(record: GuestRecord, device: string, detail: string): Error {
-  return new DeviceAttachError("The guest could not be given the device", { instance: record.definition, device, detail });
+  return new DeviceAttachError("The guest could not be given the device", {
+    instance: record.definition,
+    device,
+    detail,
+  });
 }

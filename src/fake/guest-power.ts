@@ -43,7 +43,8 @@ export function boot(host: FakeHost, record: GuestRecord): void {
   else extrasOf(record).deferred.push({ type: "booted" });
   if (behaviour.crashAfterMs > 0) plan(host, record, behaviour.crashAfterMs, { type: "crash" });
   if (behaviour.powerOffAfterMs > 0) plan(host, record, behaviour.powerOffAfterMs, { type: "powerOff" });
-  if (behaviour.rebootAfterMs > 0 && record.boots === 1) plan(host, record, behaviour.rebootAfterMs, { type: "reboot" });
+  if (behaviour.rebootAfterMs > 0 && record.boots === 1)
+    plan(host, record, behaviour.rebootAfterMs, { type: "reboot" });
 }
 
 /** Takes the guest out of memory, with everything that it has only there. */
@@ -81,7 +82,11 @@ function forgetVolatile(host: FakeHost, record: GuestRecord): void {
 }
 
 /** The guest is off, or dead, and its host says so. */
-export function stop(host: FakeHost, record: GuestRecord, how: { readonly crashed?: boolean; readonly cause: EventCause; readonly detail?: string }): void {
+export function stop(
+  host: FakeHost,
+  record: GuestRecord,
+  how: { readonly crashed?: boolean; readonly cause: EventCause; readonly detail?: string },
+): void {
   if (!inMemory(record)) return;
   leaveMemory(host, record, how.crashed === true ? "crashed" : "shutdown");
   host.lifecycle(record, how.crashed === true ? "crashed" : "stopped", how.cause, how.detail);
@@ -100,7 +105,14 @@ export function resume(host: FakeHost, record: GuestRecord, cause: EventCause, d
   runDeferred(host, record);
 }
 
-function changed(host: FakeHost, record: GuestRecord, state: "running" | "paused", transition: LifecycleTransition, cause: EventCause, detail?: string): void {
+function changed(
+  host: FakeHost,
+  record: GuestRecord,
+  state: "running" | "paused",
+  transition: LifecycleTransition,
+  cause: EventCause,
+  detail?: string,
+): void {
   record.state = state;
   host.lifecycle(record, transition, cause, detail);
   notify(record);
@@ -161,6 +173,8 @@ export function arm(host: FakeHost, record: GuestRecord, planned: PlannedAction)
     due(host, record, planned);
   }, ms);
   timers.add(timer);
+  // The end of a freeze that nobody ended is no reason for time to move on.
+  if (planned.action.type === "thaw") timer.unref?.();
 }
 
 function due(host: FakeHost, record: GuestRecord, planned: PlannedAction): void {
@@ -176,7 +190,8 @@ function due(host: FakeHost, record: GuestRecord, planned: PlannedAction): void 
 function runDeferred(host: FakeHost, record: GuestRecord): void {
   const { extras } = record;
   if (extras === undefined || record.state !== "running") return;
-  const isReady = (action: GuestAction): boolean => record.booted || !("device" in action || action.type === "shutdown");
+  const isReady = (action: GuestAction): boolean =>
+    record.booted || !("device" in action || action.type === "shutdown");
   const ready = extras.deferred.filter(isReady);
   extras.deferred = extras.deferred.filter((action) => !isReady(action));
   for (const action of ready) plan(host, record, 0, action);
@@ -215,7 +230,11 @@ function bootEnded(host: FakeHost, record: GuestRecord): void {
   notify(record);
 }
 
-function answerRelease(host: FakeHost, record: GuestRecord, action: Extract<GuestAction, { readonly device: string }>): void {
+function answerRelease(
+  host: FakeHost,
+  record: GuestRecord,
+  action: Extract<GuestAction, { readonly device: string }>,
+): void {
   const { uuid, name } = record.definition;
   const key = `${action.device}:${action.id}`;
   const released = action.type === "release";
@@ -230,8 +249,15 @@ function answerRelease(host: FakeHost, record: GuestRecord, action: Extract<Gues
 /** Takes a device out of the guest's definition: `disk:<id>` or `nic:<id>`. */
 export function dropDevice(host: FakeHost, record: GuestRecord, key: string): void {
   const { definition } = record;
-  const keep = (kind: string) => (device: GuestDisk | GuestNic): boolean => `${kind}:${device.id}` !== key;
+  const keep =
+    (kind: string) =>
+    (device: GuestDisk | GuestNic): boolean =>
+      `${kind}:${device.id}` !== key;
   const disk = definition.disks.find((one) => !keep("disk")(one));
   if (disk !== undefined && inMemory(record)) unlockDisk(host, definition.uuid, disk);
-  record.definition = { ...definition, disks: definition.disks.filter(keep("disk")), nics: definition.nics.filter(keep("nic")) };
+  record.definition = {
+    ...definition,
+    disks: definition.disks.filter(keep("disk")),
+    nics: definition.nics.filter(keep("nic")),
+  };
 }

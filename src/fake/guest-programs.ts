@@ -21,7 +21,10 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
     const stored = args.map((path) => record.extras?.files[path]);
     const missing = stored.indexOf(undefined);
     if (missing >= 0) return failure(`cat: ${args[missing]}: No such file or directory`);
-    return { ...result(""), stdout: new Uint8Array(Buffer.concat(stored.map((file) => Buffer.from(file ?? "", "base64")))) };
+    return {
+      ...result(""),
+      stdout: new Uint8Array(Buffer.concat(stored.map((file) => Buffer.from(file ?? "", "base64")))),
+    };
   },
   lsblk: (record) => result(record.definition.disks.map((disk) => `${disk.deviceName}\n`).join("")),
 };
@@ -29,7 +32,11 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
 export const PROGRAM_NAMES = Object.keys(PROGRAMS);
 
 /** Runs a program by the last part of its path; one that is not there ends with 127, as a shell says it. */
-export function runProgram(record: GuestRecord, argv: readonly string[], input: Uint8Array = new Uint8Array()): ProgramResult {
+export function runProgram(
+  record: GuestRecord,
+  argv: readonly string[],
+  input: Uint8Array = new Uint8Array(),
+): ProgramResult {
   const [path = "", ...args] = argv;
   const name = path.slice(path.lastIndexOf("/") + 1);
   const program = Object.hasOwn(PROGRAMS, name) ? PROGRAMS[name] : undefined;

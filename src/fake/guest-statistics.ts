@@ -42,14 +42,16 @@ export function guestStatistics(host: FakeHost, record: GuestRecord): GuestStati
 /** @throws DiskNotFoundError */
 export function diskStatistics(host: FakeHost, record: GuestRecord, diskId: string): DiskStatistics {
   const disk = record.definition.disks.find((one) => one.id === diskId);
-  if (disk === undefined) throw new DiskNotFoundError("The guest has no such disk", { instance: record.definition, device: diskId });
+  if (disk === undefined)
+    throw new DiskNotFoundError("The guest has no such disk", { instance: record.definition, device: diskId });
   return countDisk(host, record, disk);
 }
 
 /** @throws InterfaceNotFoundError */
 export function interfaceStatistics(host: FakeHost, record: GuestRecord, nicId: string): InterfaceStatistics {
   const nic = record.definition.nics.find((one) => one.id === nicId);
-  if (nic === undefined) throw new InterfaceNotFoundError("The guest has no such NIC", { instance: record.definition, device: nicId });
+  if (nic === undefined)
+    throw new InterfaceNotFoundError("The guest has no such NIC", { instance: record.definition, device: nicId });
   return countNic(host, record, nic);
 }
 

@@ -31,7 +31,7 @@ export class FakeSuspend implements GuestSuspend {
       const path = savedMemoryPath(host, this.#uuid);
       const bytes = record.definition.memoryMiB * MIB;
       const file = {
-        ...{ path, kind: "savedMemory", owner: this.#uuid, name: "memory", format: "raw" } as const,
+        ...({ path, kind: "savedMemory", owner: this.#uuid, name: "memory", format: "raw" } as const),
         ...{ virtualSizeBytes: bytes, allocatedBytes: bytes, content: EMPTY, backing: undefined, complete: false },
       };
       host.storage.add(file);
@@ -39,7 +39,8 @@ export class FakeSuspend implements GuestSuspend {
         const { saveMs } = host.behaviourOf(this.#uuid);
         if (saveMs > 0) await this.#process.sleep(saveMs, options.signal);
         await halfway();
-        if (!inMemory(record)) throw new GuestCrashedError("The guest ended while its memory was saved", { instance: record.definition });
+        if (!inMemory(record))
+          throw new GuestCrashedError("The guest ended while its memory was saved", { instance: record.definition });
       } catch (error) {
         if (this.#process.alive) host.storage.remove(path);
         throw error;

@@ -32,7 +32,18 @@ import { allocateConsole, consoleLogOf, openSerialConsole } from "./guest-consol
 import { checkDevices } from "./guest-devices.js";
 import { commitDisk, copyDisk, mirrorDisk, resizeDisk, snapshotDisk } from "./guest-disks.js";
 import { attachDisk, attachNic, detachDevice } from "./guest-hotplug.js";
-import { askToShutDown, boot, enterMemory, nextChange, notify, pause, plan, reboot, resume, stop } from "./guest-power.js";
+import {
+  askToShutDown,
+  boot,
+  enterMemory,
+  nextChange,
+  notify,
+  pause,
+  plan,
+  reboot,
+  resume,
+  stop,
+} from "./guest-power.js";
 import { extrasOf, inMemory, print } from "./guest-record.js";
 import { cpuTimeNs, diskStatistics, guestStatistics, interfaceStatistics } from "./guest-statistics.js";
 import { FakeSuspend } from "./guest-suspend.js";
@@ -81,7 +92,8 @@ export class FakeGuest implements Guest {
       requireState(record, "start", ["shutdown", "crashed"]);
       const { startMs, startError } = host.behaviourOf(this.uuid);
       checkDevices(host, record.definition);
-      if (startError !== "") throw new GuestStartError("The guest could not be started", { instance: this, detail: startError });
+      if (startError !== "")
+        throw new GuestStartError("The guest could not be started", { instance: this, detail: startError });
       enterMemory(host, record, "paused");
       try {
         if (startMs > 0) await this.#process.sleep(startMs, options.signal);
@@ -228,18 +240,22 @@ export class FakeGuest implements Guest {
   }
 
   consoleLog(options: CommonOptions & { readonly maxBytes: number }): Promise<ConsoleLog> {
-    return this.#call("guest.consoleLog", { ...options, evenHung: true }, (record) => consoleLogOf(record, options.maxBytes));
+    return this.#call("guest.consoleLog", { ...options, evenHung: true }, (record) =>
+      consoleLogOf(record, options.maxBytes),
+    );
   }
 
   openConsole(options: CommonOptions = {}): Promise<Duplex> {
-    return this.#call("guest.openConsole", options, (record, host) => {
+    return this.#call("guest.openConsole", options, (record) => {
       requireState(record, "openConsole", ["running", "paused"]);
-      return openSerialConsole(host, record);
+      return openSerialConsole(record);
     });
   }
 
   consoleAddress(kind: "vnc" | "spice" | "serial", options: CommonOptions = {}): Promise<ConsoleAddress> {
-    return this.#call("guest.consoleAddress", options, (record, host) => allocateConsole(host, record, kind, this.#features));
+    return this.#call("guest.consoleAddress", options, (record, host) =>
+      allocateConsole(host, record, kind, this.#features),
+    );
   }
 
   screenshot(options: CommonOptions = {}): Promise<Screenshot> {
@@ -287,7 +303,9 @@ export class FakeGuest implements Guest {
   }
 
   abortMigration(options: CommonOptions = {}): Promise<void> {
-    return this.#call("guest.abortMigration", options, (record) => this.#process.wait(abortMigration(record), options.signal));
+    return this.#call("guest.abortMigration", options, (record) =>
+      this.#process.wait(abortMigration(record), options.signal),
+    );
   }
 
   forceCompleteMigration(mode: "postcopy" | "pause", options: CommonOptions = {}): Promise<void> {

@@ -30,7 +30,7 @@ export interface FakeHostOptions {
   readonly hypervisorVersion?: number;
   /** How guests behave here, where they have no behaviour of their own. */
   readonly behaviour?: Partial<GuestBehaviour>;
-  /** Rates of the simulated work, in MiB of the world's clock's second; `Infinity` takes no time. */
+  /** Rates of the simulated work, in MiB in a second of the world's clock; `Infinity` takes no time. */
   readonly rates?: Partial<HostRates>;
   /** Devices that a guest's machine takes. */
   readonly slots?: { readonly disks?: number; readonly nics?: number };

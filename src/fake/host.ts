@@ -11,14 +11,12 @@ import type { GuestRecord } from "./guest-record.js";
 import { DEFAULT_CPU, DEFAULT_RATES } from "./host-facts.js";
 import type { FakeHostOptions, HostRates } from "./host-facts.js";
 import type { ImageRegistry } from "./image-registry.js";
-import type { SeededRandom } from "./seeded-random.js";
 import type { FakeFile, FakeStorage } from "./storage.js";
 import type { VolumeRegistry } from "./volume-registry.js";
 
 /** What a host needs of the world around it. */
 export interface HostSurroundings {
   readonly clock: Clock;
-  readonly random: SeededRandom;
   readonly images: ImageRegistry;
   readonly volumes: VolumeRegistry;
   readonly locks: DiskLocks;
@@ -107,7 +105,7 @@ export class FakeHost {
     this.ipAddress = options.ipAddress ?? `192.0.2.${number}`;
     this.cpu = options.cpu ?? DEFAULT_CPU;
     this.numa = options.numa;
-    this.rates = { ...DEFAULT_RATES, ...options.rates };
+    this.rates = ratesOf(options.rates);
     this.bootedAt = world.clock.now();
     this.#behaviour = { ...DEFAULT_BEHAVIOUR, ...options.behaviour };
   }
@@ -164,7 +162,15 @@ export class FakeHost {
   /** Takes everything off the host, without an event. */
   clear(): void {
     for (const record of this.guests.values()) for (const timer of record.timers ?? []) timer.cancel();
-    const parts = [this.guests, this.uuidByName, this.ports, this.portByDevice, this.volumes, this.filters, this.secrets];
+    const parts = [
+      this.guests,
+      this.uuidByName,
+      this.ports,
+      this.portByDevice,
+      this.volumes,
+      this.filters,
+      this.secrets,
+    ];
     for (const part of [...parts, this.state, this.imageUses, this.consolePorts]) part.clear();
     Object.assign(this.claimed, { memoryMiB: 0, vcpus: 0, guests: 0 });
   }
@@ -227,4 +233,10 @@ export class FakeHost {
   storageOf(file: FakeFile): FakeStorage {
     return file.kind === "volumeFile" ? this.world.volumes.storage : this.storage;
   }
+}
+
+/** `Infinity` becomes null on its way through JSON, and means the same again afterwards. */
+function ratesOf(given: Partial<HostRates> = {}): HostRates {
+  const rate = (name: keyof HostRates): number => (name in given ? (given[name] ?? Infinity) : DEFAULT_RATES[name]);
+  return { imageMiBps: rate("imageMiBps"), diskMiBps: rate("diskMiBps"), migrationMiBps: rate("migrationMiBps") };
 }

@@ -19,7 +19,7 @@ import { checkDefinition, describeDefinition, FULL_MACHINE } from "./check-defin
 import type { MachineLimits } from "./check-definition.js";
 import { compareCpuModels } from "./compare-cpu.js";
 import type { FakeGuest } from "./guest.js";
-import { checkDevices, claimResources, releaseResources } from "./guest-devices.js";
+import { checkDevices, claimResources } from "./guest-devices.js";
 import { leaveMemory, notify } from "./guest-power.js";
 import { inMemory, newGuestRecord } from "./guest-record.js";
 import type { GuestRecord } from "./guest-record.js";
@@ -92,7 +92,9 @@ export class FakeHypervisor implements Hypervisor {
   }
 
   compareCpu(cpu: CpuModel, options: CommonOptions = {}): Promise<CpuComparison> {
-    return this.#process.onHypervisor("hypervisor.compareCpu", { signal: options.signal }, () => compareCpuModels(this.#host.cpu, cpu));
+    return this.#process.onHypervisor("hypervisor.compareCpu", { signal: options.signal }, () =>
+      compareCpuModels(this.#host.cpu, cpu),
+    );
   }
 
   check(definition: GuestDefinition): void {
@@ -154,12 +156,19 @@ export class FakeHypervisor implements Hypervisor {
     );
   }
 
-  prepareIncoming(definition: GuestDefinition, request: IncomingMigrationRequest, options: CommonOptions = {}): Promise<IncomingMigration> {
+  prepareIncoming(
+    definition: GuestDefinition,
+    request: IncomingMigrationRequest,
+    options: CommonOptions = {},
+  ): Promise<IncomingMigration> {
     const call = { instanceUuid: definition.uuid, signal: options.signal };
     return this.#process.onHypervisor("hypervisor.prepareIncoming", call, async (halfway) => {
       this.check(definition);
       this.#checkFree(definition);
-      checkDevices(this.#host, { ...definition, disks: definition.disks.filter((disk) => request.copyDisks.includes(disk.id)) });
+      checkDevices(this.#host, {
+        ...definition,
+        disks: definition.disks.filter((disk) => request.copyDisks.includes(disk.id)),
+      });
       claimResources(this.#host, definition);
       const record: GuestRecord = { ...newGuestRecord(definition), state: "paused", incoming: "waiting" };
       record.startedAt = this.#now();
@@ -170,29 +179,40 @@ export class FakeHypervisor implements Hypervisor {
   }
 
   finishIncoming(uuid: string, options: CommonOptions = {}): Promise<Guest> {
-    return this.#process.onHypervisor("hypervisor.finishIncoming", { instanceUuid: uuid, signal: options.signal }, async (halfway) => {
-      const record = this.#host.guest(uuid);
-      if (record.incoming === "waiting") {
-        throw new InvalidStateError({ operation: "finishIncoming", state: "migratingIn", expected: ["running", "paused"] });
-      }
-      record.incoming = undefined;
-      await halfway();
-      return this.#guest(record.definition);
-    });
+    return this.#process.onHypervisor(
+      "hypervisor.finishIncoming",
+      { instanceUuid: uuid, signal: options.signal },
+      async (halfway) => {
+        const record = this.#host.guest(uuid);
+        if (record.incoming === "waiting") {
+          throw new InvalidStateError({
+            operation: "finishIncoming",
+            state: "migratingIn",
+            expected: ["running", "paused"],
+          });
+        }
+        record.incoming = undefined;
+        await halfway();
+        return this.#guest(record.definition);
+      },
+    );
   }
 
   abortIncoming(uuid: string, options: CommonOptions = {}): Promise<void> {
-    return this.#process.onHypervisor("hypervisor.abortIncoming", { instanceUuid: uuid, signal: options.signal }, () => {
-      const record = this.#host.guests.get(uuid);
-      if (record?.incoming === undefined) return;
-      if (record.incoming === "arrived") {
-        throw new InvalidStateError({ operation: "abortIncoming", state: record.state, expected: ["migratingIn"] });
-      }
-      this.#host.dropGuest(record);
-      if (inMemory(record)) leaveMemory(this.#host, record, "shutdown");
-      else releaseResources(this.#host, record.definition);
-      notify(record);
-    });
+    return this.#process.onHypervisor(
+      "hypervisor.abortIncoming",
+      { instanceUuid: uuid, signal: options.signal },
+      () => {
+        const record = this.#host.guests.get(uuid);
+        if (record?.incoming === undefined) return;
+        if (record.incoming === "arrived") {
+          throw new InvalidStateError({ operation: "abortIncoming", state: record.state, expected: ["migratingIn"] });
+        }
+        this.#host.dropGuest(record);
+        if (inMemory(record)) leaveMemory(this.#host, record, "shutdown");
+        notify(record);
+      },
+    );
   }
 
   #guest(definition: { readonly uuid: string; readonly name: string }): FakeGuest {

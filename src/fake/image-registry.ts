@@ -19,7 +19,15 @@ const GIB = 1024 ** 3;
 /** Images that every world starts with. */
 const DEFAULT_IMAGES: readonly ImageMetadata[] = [
   { id: "cirros", name: "CirrOS", format: "qcow2", sizeBytes: 16 * MIB, virtualSizeBytes: 112 * MIB },
-  { id: "debian", name: "Debian", format: "qcow2", sizeBytes: 330 * MIB, virtualSizeBytes: 2 * GIB, minDiskGiB: 2, minMemoryMiB: 256 },
+  {
+    id: "debian",
+    name: "Debian",
+    format: "qcow2",
+    sizeBytes: 330 * MIB,
+    virtualSizeBytes: 2 * GIB,
+    minDiskGiB: 2,
+    minMemoryMiB: 256,
+  },
   { id: "rescue", name: "Rescue system", format: "raw", sizeBytes: 64 * MIB, virtualSizeBytes: 64 * MIB },
   { id: "kernel", name: "Kernel", format: "aki", sizeBytes: 8 * MIB, virtualSizeBytes: 8 * MIB },
   { id: "ramdisk", name: "Initial RAM disk", format: "ari", sizeBytes: 32 * MIB, virtualSizeBytes: 32 * MIB },
@@ -55,7 +63,8 @@ export class ImageRegistry {
 
   /** Begins an upload. @throws ConflictError when a finished image has the id. */
   begin(metadata: ImageMetadata): void {
-    if (this.#images.get(metadata.id)?.finished === true) throw new ConflictError(`Image ${metadata.id} is there already`);
+    if (this.#images.get(metadata.id)?.finished === true)
+      throw new ConflictError(`Image ${metadata.id} is there already`);
     this.set({ metadata, content: [], corrupt: false, finished: false });
   }
 

@@ -1,7 +1,6 @@
 /** The world's image service as one host sees it, with the host's cache. */
 import type { ImageMetadata, ImageStore, LocalImage, TransferOptions } from "../storage/index.js";
 import { ImageUnacceptableError } from "../storage/index.js";
-import { HyperviseError } from "../core/index.js";
 import { FakeUnreachableError } from "./errors.js";
 import type { FaultPoint } from "./fault-points.js";
 import type { FakeHost } from "./host.js";
@@ -34,7 +33,11 @@ export class FakeImageStore implements ImageStore {
         if (corrupt) throw new ImageUnacceptableError(`Image ${imageId} is not what its record says`);
         const running = this.#fetching.get(imageId);
         if (running === undefined) await this.#fetchOnce(metadata, options, halfway);
-        else await this.#process.wait(running.catch(() => undefined), options.signal);
+        else
+          await this.#process.wait(
+            running.catch(() => undefined),
+            options.signal,
+          );
       }
       this.#host.imageUses.set(imageId, this.#process.clock.now());
       const virtualSizeBytes = metadata.virtualSizeBytes ?? metadata.sizeBytes ?? 0;
@@ -48,7 +51,7 @@ export class FakeImageStore implements ImageStore {
       const { images } = this.#host.world;
       const file = this.#host.resolve({ type: "file", path, format: "raw" });
       if (file === undefined || (typeof file === "object" && !file.complete)) {
-        throw new HyperviseError("The file to store is not there", { code: "FAKE_FILE_NOT_FOUND", detail: path });
+        throw new ImageUnacceptableError("The file to store is not there, or not whole", { detail: path });
       }
       images.begin(metadata);
       const sizeBytes = typeof file === "object" ? file.allocatedBytes : 0;
@@ -61,7 +64,12 @@ export class FakeImageStore implements ImageStore {
       await halfway();
       const virtualSizeBytes = typeof file === "object" ? file.virtualSizeBytes : sizeBytes;
       const stored = { ...metadata, sizeBytes, virtualSizeBytes };
-      images.set({ metadata: stored, content: typeof file === "object" ? file.content : [], corrupt: false, finished: true });
+      images.set({
+        metadata: stored,
+        content: typeof file === "object" ? file.content : [],
+        corrupt: false,
+        finished: true,
+      });
       return stored;
     });
   }
@@ -80,7 +88,9 @@ export class FakeImageStore implements ImageStore {
   ageCache(inUse: ReadonlySet<string>, unusedForMs: number): Promise<readonly string[]> {
     return this.#call("images.ageCache", undefined, {}, () => {
       const oldest = this.#process.clock.now() - unusedForMs;
-      const old = [...this.#host.imageUses].filter(([id, usedAt]) => usedAt < oldest && !inUse.has(id)).map(([id]) => id);
+      const old = [...this.#host.imageUses]
+        .filter(([id, usedAt]) => usedAt < oldest && !inUse.has(id))
+        .map(([id]) => id);
       for (const id of old) {
         this.#host.imageUses.delete(id);
         this.#host.storage.remove(this.#pathOf(id));
@@ -139,7 +149,12 @@ export class FakeImageStore implements ImageStore {
     if (!this.#host.world.reachable(this.#host, "services")) throw new FakeUnreachableError("The image service");
   }
 
-  #call<T>(point: FaultPoint, subject: string | undefined, options: TransferOptions, body: (halfway: Halfway) => T | Promise<T>): Promise<T> {
+  #call<T>(
+    point: FaultPoint,
+    subject: string | undefined,
+    options: TransferOptions,
+    body: (halfway: Halfway) => T | Promise<T>,
+  ): Promise<T> {
     return this.#process.pass(point, { subject, signal: options.signal }, body);
   }
 }

@@ -1,6 +1,6 @@
 /** The face of src/fake: a driver, and the simulated world that it drives. */
 export { createFakeCollaborators, createFakeParts, FakeDriver, PartialFakeDriver } from "./driver.js";
-export type { FakeCapabilities, FakeDriverOptions } from "./driver.js";
+export type { FakeCapabilities, FakeDriverOptions, FakeParts } from "./driver.js";
 export { DEFAULT_CALL_LIMIT } from "./call-journal.js";
 export type { DriverCall } from "./call-journal.js";
 export { FakeDiskBackend } from "./disk-backend.js";
@@ -34,6 +34,8 @@ export type { FakePreset, FakePresetName } from "./presets.js";
 export { FakeProcess } from "./process.js";
 export { FakeSecretStore } from "./secret-store.js";
 export { SeededRandom } from "./seeded-random.js";
+export { FakeIds } from "./ids.js";
+export type { IdState } from "./ids.js";
 export { FAKE_FLAVOR, fakeSpec, fakeVif } from "./spec.js";
 export type { IdSource } from "./spec.js";
 export { FakeStateStore } from "./state-store.js";

@@ -13,7 +13,12 @@ export interface InvariantOptions {
 /** Everything that is not as it must be, in sentences; empty when all is well. */
 export function violationsOf(hosts: readonly FakeHost[], options: InvariantOptions = {}): readonly string[] {
   return [
-    ...hosts.flatMap((host) => [...claimViolations(host), ...nameViolations(host), ...deviceViolations(host), ...memoryViolations(host)]),
+    ...hosts.flatMap((host) => [
+      ...claimViolations(host),
+      ...nameViolations(host),
+      ...deviceViolations(host),
+      ...memoryViolations(host),
+    ]),
     ...ownerViolations(hosts, options.ignore ?? (() => false)),
     ...uniquenessViolations(hosts),
   ];
@@ -25,19 +30,24 @@ function* claimViolations(host: FakeHost): Iterable<string> {
   const memoryMiB = running.reduce((sum, guest) => sum + guest.memoryMiB, 0);
   const vcpus = running.reduce((sum, guest) => sum + guest.vcpus, 0);
   const { claimed } = host;
-  if (claimed.memoryMiB !== memoryMiB) yield `${host.name}: ${claimed.memoryMiB} MiB are claimed, guests have ${memoryMiB}`;
+  if (claimed.memoryMiB !== memoryMiB)
+    yield `${host.name}: ${claimed.memoryMiB} MiB are claimed, guests have ${memoryMiB}`;
   if (claimed.vcpus !== vcpus) yield `${host.name}: ${claimed.vcpus} vCPUs are claimed, guests have ${vcpus}`;
-  if (claimed.guests !== running.length) yield `${host.name}: ${claimed.guests} guests are counted, ${running.length} are in memory`;
+  if (claimed.guests !== running.length)
+    yield `${host.name}: ${claimed.guests} guests are counted, ${running.length} are in memory`;
   if (memoryMiB > host.guestMemoryMiB) yield `${host.name}: guests have ${memoryMiB} MiB, more than there are`;
   const used = [...host.storage.files].reduce((sum, file) => sum + file.allocatedBytes, 0);
-  if (used !== host.storage.usedBytes) yield `${host.storage.name}: ${host.storage.usedBytes} bytes are counted, files have ${used}`;
+  if (used !== host.storage.usedBytes)
+    yield `${host.storage.name}: ${host.storage.usedBytes} bytes are counted, files have ${used}`;
 }
 
 function* nameViolations(host: FakeHost): Iterable<string> {
-  if (host.uuidByName.size !== host.guests.size) yield `${host.name}: ${host.guests.size} guests have ${host.uuidByName.size} names`;
+  if (host.uuidByName.size !== host.guests.size)
+    yield `${host.name}: ${host.guests.size} guests have ${host.uuidByName.size} names`;
   for (const [uuid, record] of host.guests) {
     if (record.definition.uuid !== uuid) yield `${host.name}: guest ${uuid} calls itself ${record.definition.uuid}`;
-    if (host.uuidByName.get(record.definition.name) !== uuid) yield `${host.name}: the name of guest ${uuid} is another's`;
+    if (host.uuidByName.get(record.definition.name) !== uuid)
+      yield `${host.name}: the name of guest ${uuid} is another's`;
   }
 }
 
@@ -46,8 +56,12 @@ function* deviceViolations(host: FakeHost): Iterable<string> {
   for (const record of host.guests.values()) {
     if (!inMemory(record) || record.incoming === "waiting") continue;
     const { uuid, disks, nics } = record.definition;
-    const obstacles = [...disks.map((disk) => diskObstacle(host, uuid, disk)), ...nics.map((nic) => nicObstacle(host, nic))];
-    for (const obstacle of obstacles) if (obstacle !== undefined) yield `${host.name}: guest ${uuid} has lost ${obstacle}`;
+    const obstacles = [
+      ...disks.map((disk) => diskObstacle(host, uuid, disk)),
+      ...nics.map((nic) => nicObstacle(host, nic)),
+    ];
+    for (const obstacle of obstacles)
+      if (obstacle !== undefined) yield `${host.name}: guest ${uuid} has lost ${obstacle}`;
     if (record.extras?.frozen === true) yield `${host.name}: guest ${uuid} was left frozen`;
   }
 }
@@ -75,7 +89,8 @@ function* ownerViolations(hosts: readonly FakeHost[], ignore: (entry: LedgerEntr
     const what = `${entry.place}: ${entry.kind} ${entry.id}`;
     if (entry.state === "partial") yield `${what} is half-made`;
     if (LEFTOVERS.has(entry.kind)) yield `${what} was left behind`;
-    else if (entry.owner !== undefined && known.get(entry.place)?.has(entry.owner) !== true) yield `${what} belongs to no instance (${entry.owner})`;
+    else if (entry.owner !== undefined && known.get(entry.place)?.has(entry.owner) !== true)
+      yield `${what} belongs to no instance (${entry.owner})`;
   }
 }
 

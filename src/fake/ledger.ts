@@ -79,7 +79,8 @@ function* hostEntries(host: FakeHost): Iterable<LedgerEntry> {
     const whole = port.type === "user" || port.bridged;
     yield { place, kind: "port", id: port.id, owner: port.owner, state: whole ? port.deviceName || "user" : "partial" };
   }
-  for (const filter of host.filters.values()) yield { place, kind: "filter", id: filter.owner, owner: filter.owner, state: filter.stage };
+  for (const filter of host.filters.values())
+    yield { place, kind: "filter", id: filter.owner, owner: filter.owner, state: filter.stage };
   for (const { volumeId, users } of host.volumes.values()) {
     if (users.size === 0) yield { place, kind: "volumeConnection", id: volumeId, state: "partial" };
     for (const owner of users) yield { place, kind: "volumeConnection", id: volumeId, owner };
@@ -96,7 +97,13 @@ function* storageEntries(storage: FakeStorage, options: LedgerOptions): Iterable
   const place = storage.name;
   for (const file of storage.files) {
     if (file.kind === "volumeFile" || (file.kind === "image" && options.caches !== true)) continue;
-    yield { place, kind: file.kind, id: fileId(file), ...(file.owner === undefined ? {} : { owner: file.owner }), ...stateOf(file) };
+    yield {
+      place,
+      kind: file.kind,
+      id: fileId(file),
+      ...(file.owner === undefined ? {} : { owner: file.owner }),
+      ...stateOf(file),
+    };
   }
   for (const token of storage.tokens) yield { place, kind: "storageToken", id: token };
 }
@@ -110,7 +117,9 @@ function stateOf(file: FakeFile): { readonly amount: number; readonly state?: st
 }
 
 function byPlace(a: LedgerEntry, b: LedgerEntry): number {
-  return compare(a.place, b.place) || compare(a.kind, b.kind) || compare(a.owner ?? "", b.owner ?? "") || compare(a.id, b.id);
+  return (
+    compare(a.place, b.place) || compare(a.kind, b.kind) || compare(a.owner ?? "", b.owner ?? "") || compare(a.id, b.id)
+  );
 }
 
 function textOf(entry: LedgerEntry): string {

@@ -155,7 +155,9 @@ export class MigrationJob implements GuestCompanion {
     while (this.#memory.remaining > 0) {
       if (!this.#source.world.reachable(this.#source, this.#destination) || !inMemory(arrived)) {
         stop(this.#destination, arrived, { crashed: true, cause: "crash", detail: "postcopy-failed" });
-        throw new GuestCrashedError("The guest was lost in the middle of its migration", { instance: this.#record.definition });
+        throw new GuestCrashedError("The guest was lost in the middle of its migration", {
+          instance: this.#record.definition,
+        });
       }
       await this.#move(this.#memory);
     }
@@ -173,7 +175,8 @@ export class MigrationJob implements GuestCompanion {
     const { extras, booted, boots, startedAt } = this.#record;
     const ran = ranMs(this.#record, this.#source.world.clock.now());
     const agenda = [...(extras?.agenda ?? [])];
-    const kept = extras === undefined ? undefined : { ...extras, agenda, ports: {}, diskSizes: { ...extras.diskSizes } };
+    const kept =
+      extras === undefined ? undefined : { ...extras, agenda, ports: {}, diskSizes: { ...extras.diskSizes } };
     leaveMemory(this.#source, this.#record, "shutdown");
     (this.#record.companions ??= new Set()).add(this);
     Object.assign(arrived, { state, booted, boots, startedAt, ranMs: ran, incoming: "arrived", extras: kept });
@@ -323,11 +326,16 @@ export async function migrateGuest(
   halfway: Halfway,
 ): Promise<MigrationOutcome> {
   const { host } = process;
-  if (migrationOf(record) !== undefined) throw new ConflictError("The guest migrates already", { instance: record.definition });
+  if (migrationOf(record) !== undefined)
+    throw new ConflictError("The guest migrates already", { instance: record.definition });
   const name = request.token["host"];
   const destination = typeof name === "string" ? host.world.hostNamed(name) : undefined;
   if (destination === undefined || request.token["uuid"] !== record.definition.uuid) {
-    throw new InvalidArgumentError({ field: "request.token", value: request.token, expected: "the token of a host that waits" });
+    throw new InvalidArgumentError({
+      field: "request.token",
+      value: request.token,
+      expected: "the token of a host that waits",
+    });
   }
   const job = new MigrationJob(host, destination, record, request, (progress) => {
     if (process.alive) options.onMigrationProgress?.(progress);
@@ -336,7 +344,8 @@ export async function migrateGuest(
   const unwatch = onAbort(options.signal, () => job.end("aborted"));
   try {
     const outcome = await process.wait(job.outcome, undefined);
-    if (outcome === "aborted" && options.signal?.aborted === true) throw new AbortedError({ cause: options.signal.reason });
+    if (outcome === "aborted" && options.signal?.aborted === true)
+      throw new AbortedError({ cause: options.signal.reason });
     return outcome;
   } finally {
     unwatch();
@@ -347,7 +356,8 @@ export async function migrateGuest(
 export async function abortMigration(record: GuestRecord): Promise<void> {
   const job = migrationOf(record);
   if (job === undefined) return;
-  if (!job.abortable) throw new ConflictError("The migration can't be aborted any more", { instance: record.definition });
+  if (!job.abortable)
+    throw new ConflictError("The migration can't be aborted any more", { instance: record.definition });
   job.end("aborted");
   await job.outcome;
 }
@@ -355,9 +365,14 @@ export async function abortMigration(record: GuestRecord): Promise<void> {
 /** @throws NoActiveMigrationError, InvalidArgumentError when the migration was not started for post-copy. */
 export function forceMigration(record: GuestRecord, mode: "postcopy" | "pause"): void {
   const job = migrationOf(record);
-  if (job === undefined) throw new NoActiveMigrationError("No migration of the guest is under way", { instance: record.definition });
+  if (job === undefined)
+    throw new NoActiveMigrationError("No migration of the guest is under way", { instance: record.definition });
   if (mode === "postcopy" && !job.allowsPostcopy) {
-    throw new InvalidArgumentError({ field: "mode", value: mode, expected: "pause, as the migration does not allow post-copy" });
+    throw new InvalidArgumentError({
+      field: "mode",
+      value: mode,
+      expected: "pause, as the migration does not allow post-copy",
+    });
   }
   if (job.abortable) job.force(mode);
 }

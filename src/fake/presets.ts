@@ -18,14 +18,20 @@ export const FAKE_PRESETS = {
   full: { features: without(), limits: FULL_MACHINE },
   /** QEMU/KVM behind libvirt. */
   libvirtKvm: { features: without("injectAtSpawn"), limits: { ...FULL_MACHINE, maxVcpus: 710 } },
-  /** QEMU/KVM driven directly: nothing sits in front of the displays. */
-  kvm: { features: without("injectAtSpawn", "spiceConsole"), limits: { ...FULL_MACHINE, maxVcpus: 288 } },
+  /** QEMU driven directly, as `KvmDriver` does. */
+  kvm: {
+    features: without(
+      ...(["mirrorDisk", "diskSnapshot", "liveDiskCopy", "suspend", "vncConsole", "spiceConsole"] as const),
+      ...(["migration", "injectAtSpawn", "compareCpu"] as const),
+    ),
+    limits: { ...FULL_MACHINE, machines: ["q35", "pc", "microvm"], firmwares: ["bios"], maxVcpus: 288 },
+  },
   /** Containers behind libvirt: no kernel, display, firmware, block jobs or migration of their own. */
   lxc: {
     features: new Set<HypervisorFeature>([
-      ...["pause", "redefine", "hotplugDisk", "hotplugNic", "consoleStream", "statistics"],
-      ...["hostCpuStatistics"],
-    ] as const),
+      ...(["pause", "redefine", "hotplugDisk", "hotplugNic", "consoleStream", "statistics"] as const),
+      "hostCpuStatistics",
+    ]),
     limits: { machines: [], firmwares: ["bios"], buses: ["virtio"], kernels: false, maxVcpus: 1024 },
   },
   /** What every driver has, and nothing else. */

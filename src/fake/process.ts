@@ -1,12 +1,12 @@
 /** One run of a driver's process on a host of the world: what it does reaches the world only while it lives. */
-import { raceAbort, throwIfAborted } from "../core/index.js";
+import { onAbort, raceAbort, throwIfAborted } from "../core/index.js";
 import type { Clock } from "../core/index.js";
 import { HypervisorUnavailableError } from "../driver/index.js";
 import type { HypervisorEvent } from "../driver/index.js";
 import { FakeProcessCrashedError } from "./errors.js";
 import { EventFaults } from "./events.js";
-import { Faults } from "./faults.js";
-import type { StruckProcess } from "./faults.js";
+import { ArmedCall, Faults } from "./faults.js";
+import type { FaultCall, StruckProcess } from "./faults.js";
 import type { FaultPoint } from "./fault-points.js";
 import type { FakeHost } from "./host.js";
 
@@ -74,9 +74,14 @@ export class FakeProcess implements StruckProcess {
   }
 
   /** Waits on the world's clock; rejects when the call is aborted or the process dies. */
-  sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
-    const ends = signal === undefined ? this.death : AbortSignal.any([this.death, signal]);
-    return this.clock.sleep(ms, { signal: ends });
+  async sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
+    const end = new AbortController();
+    const links = [this.death, signal].map((one) => onAbort(one, () => end.abort(one?.reason)));
+    try {
+      await this.clock.sleep(ms, { signal: end.signal });
+    } finally {
+      for (const unlink of links) unlink();
+    }
   }
 
   /** Waits for something of the world; rejects when the call is aborted or the process dies. */
@@ -95,12 +100,22 @@ export class FakeProcess implements StruckProcess {
     throwIfAborted(this.death);
     throwIfAborted(call.signal);
     if (!this.faults.active) return body(NOWHERE);
-    const armed = this.faults.arm({ point, ...call }, this);
-    if (armed === undefined) return body(NOWHERE);
+    const about = { point, ...call };
+    const rules = this.faults.match(about);
+    if (rules.length === 0) return body(NOWHERE);
+    const armed = new ArmedCall(rules, about, this);
     await armed.pass("before");
     const result = await body(() => armed.pass("partial"));
     await armed.pass("after");
     return result;
+  }
+
+  /** For a call that answers at once with a handle: what has to be waited for before it may begin; undefined when nothing has. */
+  strikeOf(call: FaultCall): ((signal: AbortSignal) => Promise<void>) | undefined {
+    if (!this.alive) return async () => throwIfAborted(this.death);
+    if (!this.faults.active) return undefined;
+    const rules = this.faults.match(call);
+    return rules.length === 0 ? undefined : (signal) => new ArmedCall(rules, { ...call, signal }, this).pass("before");
   }
 
   /** A call that answers at once. */

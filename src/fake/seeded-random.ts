@@ -1,4 +1,4 @@
-/** Random numbers that a seed determines, and the ids made of them. */
+/** Random numbers that a seed determines. */
 import { InvalidArgumentError } from "../core/index.js";
 
 /** A small generator (a Weyl sequence with a mixing step) whose whole state is one 32-bit number. Not for secrets. */
@@ -36,11 +36,5 @@ export class SeededRandom {
     const hex = Array.from({ length: 4 }, () => this.nextUint32().toString(16).padStart(8, "0")).join("");
     const variant = "89ab"[parseInt(hex.charAt(16), 16) & 3];
     return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20)}`;
-  }
-
-  /** A unicast MAC address of the range that QEMU uses. */
-  mac(): string {
-    const tail = (this.nextUint32() & 0xff_ffff).toString(16).padStart(6, "0");
-    return `52:54:00:${tail.slice(0, 2)}:${tail.slice(2, 4)}:${tail.slice(4)}`;
   }
 }

@@ -2,20 +2,17 @@
 import { Duplex } from "node:stream";
 import { runProgram } from "./guest-programs.js";
 import type { GuestCompanion, GuestRecord } from "./guest-record.js";
-import type { FakeHost } from "./host.js";
 
 const LONGEST_LINE = 4_096;
 
 export class SerialConsole extends Duplex implements GuestCompanion {
-  readonly #host: FakeHost;
   readonly #record: GuestRecord;
   readonly #log: (text: string) => void;
   #line = "";
   #loggedIn = false;
 
-  constructor(host: FakeHost, record: GuestRecord, log: (text: string) => void) {
+  constructor(record: GuestRecord, log: (text: string) => void) {
     super({ decodeStrings: true });
-    this.#host = host;
     this.#record = record;
     this.#log = log;
     if (record.booted) this.#print(`\r\n${record.definition.name} login: `);
@@ -59,10 +56,5 @@ export class SerialConsole extends Duplex implements GuestCompanion {
     if (text === "") return;
     this.#log(text);
     if (!this.readableEnded) this.push(Buffer.from(text));
-  }
-
-  /** The host whose guest this is. */
-  get hostName(): string {
-    return this.#host.name;
   }
 }

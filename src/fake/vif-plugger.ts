@@ -25,7 +25,8 @@ export class FakeVifPlugger implements VifPlugger {
     check(`${path}.macAddress`, vif.macAddress, MAC, "a unicast MAC address in lower case with colons");
     if (vif.type === "user") return;
     check(`${path}.bridge`, vif.bridge, DEVICE_NAME, "1 to 15 of A-Z a-z 0-9 . _ -");
-    if (vif.deviceName !== undefined) check(`${path}.deviceName`, vif.deviceName, DEVICE_NAME, "1 to 15 of A-Z a-z 0-9 . _ -");
+    if (vif.deviceName !== undefined)
+      check(`${path}.deviceName`, vif.deviceName, DEVICE_NAME, "1 to 15 of A-Z a-z 0-9 . _ -");
   }
 
   plug(vif: Vif, instanceUuid: string, options: { readonly signal?: AbortSignal } = {}): Promise<VifBackend> {
@@ -65,7 +66,8 @@ export class FakeVifPlugger implements VifPlugger {
     if (vif.type === "user") return { ...common, deviceName: "", bridge: "", bridged: false };
     const { bridge, deviceName = `tap${id.slice(0, 11)}` } = vif;
     const { bridges } = this.#host.options;
-    if (bridges !== undefined && !bridges.includes(bridge)) throw new VifPlugError(`There is no bridge ${bridge}`, { device: id });
+    if (bridges !== undefined && !bridges.includes(bridge))
+      throw new VifPlugError(`There is no bridge ${bridge}`, { device: id });
     if (this.#host.portByDevice.has(deviceName)) {
       throw new VifPlugError(`Another port has the interface ${deviceName}`, { device: id, retryable: false });
     }

@@ -26,11 +26,19 @@ export class FakeVolumeConnector implements VolumeConnector {
   validate(connection: VolumeConnection, path: string): void {
     const { volumeId, data } = connection;
     if (!VOLUME_ID.test(volumeId)) {
-      throw new InvalidArgumentError({ field: `${path}.volumeId`, value: volumeId, expected: "1 to 128 of A-Z a-z 0-9 . _ -" });
+      throw new InvalidArgumentError({
+        field: `${path}.volumeId`,
+        value: volumeId,
+        expected: "1 to 128 of A-Z a-z 0-9 . _ -",
+      });
     }
     const [surplus] = Object.keys(data);
     if (surplus !== undefined) {
-      throw new InvalidArgumentError({ field: `${path}.data.${surplus}`, value: data[surplus], expected: "nothing of this name" });
+      throw new InvalidArgumentError({
+        field: `${path}.data.${surplus}`,
+        value: data[surplus],
+        expected: "nothing of this name",
+      });
     }
   }
 
@@ -39,7 +47,8 @@ export class FakeVolumeConnector implements VolumeConnector {
     return this.#call("volumes.connect", volumeId, instanceUuid, options, async (halfway) => {
       const file = this.#file(volumeId);
       const connected = this.#host.volumes.get(volumeId)?.users.has(instanceUuid) === true;
-      if (!connected && !this.#host.world.reachable(this.#host, "services")) throw new FakeUnreachableError("The volume service");
+      if (!connected && !this.#host.world.reachable(this.#host, "services"))
+        throw new FakeUnreachableError("The volume service");
       const volume = this.#host.volumes.get(volumeId) ?? { volumeId, type: this.type, users: new Set<string>() };
       this.#host.volumes.set(volumeId, volume);
       await halfway();
@@ -59,7 +68,12 @@ export class FakeVolumeConnector implements VolumeConnector {
     });
   }
 
-  extend(connection: VolumeConnection, instanceUuid: string, sizeBytes: number, options: VolumeConnectOptions = {}): Promise<number> {
+  extend(
+    connection: VolumeConnection,
+    instanceUuid: string,
+    sizeBytes: number,
+    options: VolumeConnectOptions = {},
+  ): Promise<number> {
     const { volumeId } = connection;
     return this.#call("volumes.extend", volumeId, instanceUuid, options, () => {
       const { volumes } = this.#host.world;

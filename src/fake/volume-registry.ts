@@ -47,7 +47,8 @@ export class VolumeRegistry {
   /** Makes the file of an overlay over the file at `backing`, as a volume service does before a snapshot; returns its path. */
   createOverlay(name: string, backing: string): string {
     const base = this.storage.get(backing);
-    if (base === undefined) throw new VolumeConnectError("The file below the overlay was not found", { detail: backing });
+    if (base === undefined)
+      throw new VolumeConnectError("The file below the overlay was not found", { detail: backing });
     return this.#add(name, name, base.virtualSizeBytes, "qcow2", base).path;
   }
 

@@ -9,9 +9,13 @@ import { inMemory, newGuestRecord } from "./guest-record.js";
 import type { GuestExtras, GuestRecord } from "./guest-record.js";
 import type { FakeHostOptions } from "./host-facts.js";
 import type { FakeHost, InstanceFilter, PluggedPort } from "./host.js";
+import type { IdState } from "./ids.js";
 import type { Content, FakeFile, FakeStorage } from "./storage.js";
 
-type GuestData = Pick<GuestRecord, "definition" | "state" | "incoming" | "startedAt" | "runningSince" | "ranMs" | "booted" | "boots" | "hung">;
+type GuestData = Pick<
+  GuestRecord,
+  "definition" | "state" | "incoming" | "startedAt" | "runningSince" | "ranMs" | "booted" | "boots" | "hung"
+>;
 
 export interface GuestSnapshot extends GuestData {
   readonly definition: GuestDefinition;
@@ -47,8 +51,13 @@ export interface WorldSnapshot {
   readonly version: 1;
   /** Milliseconds since the epoch. */
   readonly now: number;
-  readonly random: number;
-  readonly images: readonly { readonly metadata: ImageMetadata; readonly content: Content; readonly corrupt: boolean; readonly finished: boolean }[];
+  readonly ids: IdState;
+  readonly images: readonly {
+    readonly metadata: ImageMetadata;
+    readonly content: Content;
+    readonly corrupt: boolean;
+    readonly finished: boolean;
+  }[];
   readonly volumes: StorageSnapshot;
   readonly storages: readonly StorageSnapshot[];
   readonly hosts: readonly HostSnapshot[];
@@ -97,7 +106,8 @@ export function loadHost(host: FakeHost, snapshot: HostSnapshot, shiftMs: number
     host.ports.set(port.id, port);
     if (port.type === "bridge") host.portByDevice.set(port.deviceName, port.id);
   }
-  for (const { volumeId, type, users } of snapshot.volumes) host.volumes.set(volumeId, { volumeId, type, users: new Set(users) });
+  for (const { volumeId, type, users } of snapshot.volumes)
+    host.volumes.set(volumeId, { volumeId, type, users: new Set(users) });
   for (const filter of structuredClone(snapshot.filters)) host.filters.set(filter.owner, filter);
   for (const [key, text] of snapshot.state) host.state.set(key, text);
   for (const [id, usedAt] of snapshot.imageUses) host.imageUses.set(id, usedAt + shiftMs);
@@ -122,7 +132,8 @@ function loadGuest(host: FakeHost, snapshot: GuestSnapshot, shiftMs: number): vo
   host.addGuest(record);
   if (inMemory(record)) {
     claimResources(host, record.definition);
-    if (record.incoming !== "waiting") for (const disk of record.definition.disks) lockDisk(host, record.definition.uuid, disk);
+    if (record.incoming !== "waiting")
+      for (const disk of record.definition.disks) lockDisk(host, record.definition.uuid, disk);
   }
   const { extras } = record;
   if (extras === undefined) return;

@@ -13,12 +13,12 @@ import type { GuestRecord } from "./guest-record.js";
 import { FakeHost } from "./host.js";
 import type { HostSurroundings } from "./host.js";
 import type { FakeHostOptions } from "./host-facts.js";
+import { FakeIds } from "./ids.js";
 import { ImageRegistry } from "./image-registry.js";
 import { violationsOf } from "./invariants.js";
 import type { InvariantOptions } from "./invariants.js";
 import { ledgerOf } from "./ledger.js";
 import type { LedgerEntry, LedgerOptions } from "./ledger.js";
-import { SeededRandom } from "./seeded-random.js";
 import { fakeSpec, fakeVif } from "./spec.js";
 import { FakeStorage } from "./storage.js";
 import { VolumeRegistry } from "./volume-registry.js";
@@ -45,7 +45,7 @@ export class FakeWorld implements HostSurroundings {
   readonly images = new ImageRegistry();
   readonly volumes: VolumeRegistry;
   readonly locks = new DiskLocks();
-  #random: SeededRandom;
+  #ids: FakeIds;
   readonly #hosts = new Map<string, FakeHost>();
   readonly #storages = new Map<string, FakeStorage>();
   readonly #behaviours = new Map<string, Partial<GuestBehaviour>>();
@@ -53,13 +53,9 @@ export class FakeWorld implements HostSurroundings {
 
   constructor(options: FakeWorldOptions = {}) {
     this.clock = options.clock ?? new VirtualClock({ autoAdvance: true });
-    this.#random = new SeededRandom(options.seed ?? 1);
-    this.volumes = new VolumeRegistry(() => this.#random.uuid());
+    this.#ids = FakeIds.of(options.seed ?? 1);
+    this.volumes = new VolumeRegistry(() => this.#ids.uuid());
     for (const host of options.hosts ?? []) this.addHost(host);
-  }
-
-  get random(): SeededRandom {
-    return this.#random;
   }
 
   get hosts(): readonly FakeHost[] {
@@ -82,7 +78,8 @@ export class FakeWorld implements HostSurroundings {
   /** @throws InvalidArgumentError when there is none. */
   host(name: string): FakeHost {
     const host = this.#hosts.get(name);
-    if (host === undefined) throw new InvalidArgumentError({ field: "host", value: name, expected: "a host of the world" });
+    if (host === undefined)
+      throw new InvalidArgumentError({ field: "host", value: name, expected: "a host of the world" });
     return host;
   }
 
@@ -136,12 +133,12 @@ export class FakeWorld implements HostSurroundings {
 
   /** A small instance whose ids the seed determines. */
   spec(overrides: Partial<InstanceSpec> = {}): InstanceSpec {
-    return fakeSpec(overrides, this.#random);
+    return fakeSpec(overrides, this.#ids);
   }
 
   /** A port on the bridge `br0` whose ids the seed determines. */
   vif(overrides: Partial<Omit<BridgeVif, "type">> = {}): BridgeVif {
-    return fakeVif(overrides, this.#random);
+    return fakeVif(overrides, this.#ids);
   }
 
   /** Everything that instances have on the hosts: equal before and after what must leave nothing behind. */
@@ -165,7 +162,7 @@ export class FakeWorld implements HostSurroundings {
     return {
       version: 1,
       now: this.clock.now(),
-      random: this.#random.state,
+      ids: this.#ids.state,
       images: structuredClone([...this.images.all]),
       volumes: saveStorage(this.volumes.storage),
       storages: [...this.#storages.values()].map(saveStorage),
@@ -189,7 +186,7 @@ export class FakeWorld implements HostSurroundings {
     this.#hosts.clear();
     this.#storages.clear();
     this.locks.clear();
-    this.#random = new SeededRandom(snapshot.random);
+    this.#ids = new FakeIds(snapshot.ids);
     this.images.clear();
     for (const image of structuredClone(snapshot.images)) this.images.set(image);
     loadStorage(this.volumes.storage, snapshot.volumes);

@@ -158,10 +158,12 @@ export class QmpClient implements AsyncDisposable {
       : new QmpConnectError(error.message, { phase, cause, detail, exit, instance: this.#options.instance });
   }
 
-  #connect(deadlineMs: number, signal: AbortSignal): Promise<QmpConnection> {
+  /** Every wait in it minds the deadline, so that it has wound up when it rejects. */
+  async #connect(deadlineMs: number, signal: AbortSignal): Promise<QmpConnection> {
     const clock = this.#clock;
-    return withDeadline(deadlineMs, { operation: "connecting to the monitor", clock, signal }, (deadline) =>
-      openConnection(
+    const deadline = Deadline.after(deadlineMs, { operation: "connecting to the monitor", clock, signal });
+    try {
+      return await openConnection(
         this.#endpoint,
         { client: this.#options, clock, timeouts: this.#timeouts, deadline },
         {
@@ -169,8 +171,10 @@ export class QmpClient implements AsyncDisposable {
           late: (reply) => this.#options.onLateReply?.(reply),
           ended: (error) => void this.#onEnded(error),
         },
-      ),
-    );
+      );
+    } finally {
+      deadline.dispose();
+    }
   }
 
   /**

@@ -1,6 +1,6 @@
 /** A client of QEMU's guest agent: what a host may ask of a guest from inside. */
-import { ClosedError, Secret, systemClock, withDeadline } from "../core/index.js";
-import type { Clock, SecretLike, Deadline } from "../core/index.js";
+import { ClosedError, Deadline, Secret, systemClock, withDeadline } from "../core/index.js";
+import type { Clock, SecretLike } from "../core/index.js";
 import type { QmpWaitOptions } from "./client-options.js";
 import type { CommandParameters } from "./command-types.js";
 import { isReusable, reach } from "./endpoint.js";
@@ -27,6 +27,7 @@ import type { QmpClosure } from "./qmp-event.js";
 import type { QmpState } from "./qmp-state.js";
 import { DEFAULT_GUEST_AGENT_TIMEOUTS } from "./timeouts.js";
 import type { GuestAgentTimeouts } from "./timeouts.js";
+import type { QmpTransport } from "./transport.js";
 
 /** The commands that the agent's schema names. */
 export type GuestCommandName = keyof Qga.GuestCommands & string;
@@ -101,14 +102,8 @@ export class GuestAgentClient implements AsyncDisposable {
     const abort = new AbortController();
     this.#abortConnect = abort;
     const signal = options.signal === undefined ? abort.signal : AbortSignal.any([options.signal, abort.signal]);
-    const { connectMs } = this.#timeouts;
     try {
-      const work = (deadline: Deadline): Promise<void> => this.#connect(deadline, abort);
-      await withDeadline(
-        options.deadlineMs ?? connectMs,
-        { operation: "reaching the guest agent", clock: this.#clock, signal },
-        work,
-      );
+      await this.#connect(options.deadlineMs ?? this.#timeouts.connectMs, signal, abort);
       this.#state = "running";
     } catch (error) {
       this.#connection?.session.fail(undefined);
@@ -261,22 +256,38 @@ export class GuestAgentClient implements AsyncDisposable {
     return this.close();
   }
 
-  async #connect(deadline: Deadline, abort: AbortController): Promise<void> {
-    const { retryMinMs, retryMaxMs, syncMs } = this.#timeouts;
-    const { maxMessageBytes, transcript, instance, unref } = this.#options;
+  /** Every wait in it minds the deadline, so that it has wound up when it rejects. */
+  async #connect(deadlineMs: number, signal: AbortSignal, abort: AbortController): Promise<void> {
+    const { retryMinMs, retryMaxMs } = this.#timeouts;
     const clock = this.#clock;
-    const transport = await reach(this.#endpoint, { clock, signal: deadline.signal, retryMinMs, retryMaxMs });
-    const connection: GuestAgentConnection = new GuestAgentConnection({
-      transport, clock, maxMessageBytes, transcript, instance, syncMs,
+    const deadline = Deadline.after(deadlineMs, { operation: "reaching the guest agent", clock, signal });
+    try {
+      const transport = await reach(this.#endpoint, { clock, signal: deadline.signal, retryMinMs, retryMaxMs });
+      const connection = this.#makeConnection(transport, abort);
+      this.#connection = connection;
+      if (this.#options.unref === true) connection.session.unref();
+      await connection.connect(deadline);
+    } finally {
+      deadline.dispose();
+    }
+  }
+
+  #makeConnection(transport: QmpTransport, abort: AbortController): GuestAgentConnection {
+    const { maxMessageBytes, transcript, instance } = this.#options;
+    const { syncMs } = this.#timeouts;
+    return new GuestAgentConnection({
+      transport,
+      clock: this.#clock,
+      maxMessageBytes,
+      transcript,
+      instance,
+      syncMs,
       ended: (error) => {
         if (this.#state === "connecting") abort.abort(this.#disconnected(undefined, false, error));
         else this.#onEnded(error);
       },
       disconnected: (command) => this.#disconnected(command, false, this.#closure?.error),
-    }); // prettier-ignore
-    this.#connection = connection;
-    if (unref === true) connection.session.unref();
-    await connection.connect(deadline);
+    });
   }
 
   #call(command: string, args: unknown, options: QmpWaitOptions, defaultMs: number): Promise<unknown> {

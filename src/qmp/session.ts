@@ -13,7 +13,7 @@ import type { TranscriptHook } from "./transcript.js";
 import type { QmpTransport } from "./transport.js";
 
 /** Beyond these a caller is flooding a peer that does not answer. */
-const MAX_QUEUED = 65_536;
+const MAX_QUEUED = 16_384;
 const MAX_OOB = 64;
 const PLAIN_NAME = /^[\w-]+$/;
 

@@ -56,7 +56,9 @@ export interface GuestAgentTimeouts {
   /** First and longest pause between two looks at a program that runs in the guest: the agent has no events. */
   readonly pollMinMs: number;
   readonly pollMaxMs: number;
+  /** How long `close()` lets what was sent leave this process. */
   readonly closeMs: number;
+  /** First and longest pause between two attempts to reach a socket that is not there yet. */
   readonly retryMinMs: number;
   readonly retryMaxMs: number;
 }

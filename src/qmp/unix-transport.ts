@@ -38,17 +38,19 @@ export async function connectUnix(path: string, options: UnixTransportOptions): 
     throw new InvalidArgumentError({ field: "path", expected: "the path of a socket", value: path });
   const { clock, signal } = options;
   let pauseMs = options.retryMinMs;
+  let lastFailure: unknown;
   for (;;) {
     if (signal.aborted) throw abortErrorOf(signal);
     try {
       return unixTransport(path, await connectOnce(path, signal), clock);
     } catch (error) {
-      if (signal.aborted) throw withCause(abortErrorOf(signal), error);
+      if (signal.aborted) throw withCause(abortErrorOf(signal), lastFailure);
       if (!TRANSIENT.has((error as NodeJS.ErrnoException).code ?? "")) throw connectError(path, error);
-      await clock.sleep(pauseMs, { signal }).catch((reason: unknown) => {
-        throw withCause(reason as Error, error);
-      });
+      lastFailure = error;
     }
+    await clock.sleep(pauseMs, { signal }).catch((reason: unknown) => {
+      throw withCause(reason as Error, lastFailure);
+    });
     pauseMs = Math.min(pauseMs * 2, options.retryMaxMs);
   }
 }
@@ -96,7 +98,7 @@ function connectError(path: string, cause: unknown): QmpConnectError {
 }
 
 function withCause(error: Error, cause: unknown): Error {
-  if (error.cause === undefined)
+  if (error.cause === undefined && cause !== undefined)
     Object.defineProperty(error, "cause", { value: cause, configurable: true, writable: true });
   return error;
 }

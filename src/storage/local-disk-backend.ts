@@ -58,7 +58,8 @@ const checkTemporaryName = nameOf(300);
 /**
  * Keeps the disks of each instance in `<directory>/<uuid>/` (mode 0700), a file `<name>.qcow2` or `<name>.raw` a disk, and
  * beside them a record of their formats. All calls about one instance run one after the other. All changes reject with
- * `DiskFullError` or `StorageError` when the host's storage fails, `StateCorruptError` when the record can't be read.
+ * `DiskFullError` or `StorageError` when the host's storage fails, `StateCorruptError` when the record can't be read; those
+ * that need the disks for themselves with `BusyError` when QEMU's locks tell that a guest has one open.
  */
 export class LocalDiskBackend implements DiskBackend {
   readonly #directory: string;
@@ -166,6 +167,7 @@ export class LocalDiskBackend implements DiskBackend {
         });
       }
       if (size === present) return;
+      await this.#qemuImg.requireUnused(file);
       if (file.format === "raw") await truncate(file.path, size);
       else await this.#qemuImg.resize(file, size, options);
     });
@@ -187,6 +189,7 @@ export class LocalDiskBackend implements DiskBackend {
       const file = this.#existing(disks, index, name);
       undo(() => disks.files.remove(target.path));
       await disks.files.remove(target.path);
+      await this.#qemuImg.requireUnused(file);
       if (file.format === "raw" && format === "raw") await copyFile(file.path, target.path, options);
       else await this.#qemuImg.convert(file, target, await virtualSizeOf(file), options);
       await disks.files.rename(target.path, path);

@@ -42,6 +42,7 @@ export class ParkedDisks {
   async park(index: DiskIndex, label: string): Promise<DiskIndex> {
     const begun = findParked(index, label);
     if (begun?.phase === "parked") return index;
+    await this.#requireUnused(index);
     const merged = await this.merge(index);
     const state: ParkedState =
       begun === undefined
@@ -60,7 +61,9 @@ export class ParkedDisks {
 
   async restore(index: DiskIndex, label: string): Promise<DiskIndex> {
     const state = findParked(index, label);
-    return state === undefined ? index : this.#goBack(index, state);
+    if (state === undefined) return index;
+    await this.#requireUnused(index);
+    return this.#goBack(index, state);
   }
 
   async discard(index: DiskIndex, label: string): Promise<DiskIndex> {
@@ -96,6 +99,13 @@ export class ParkedDisks {
       current = await this.#shrink(current, state, {});
     }
     return current;
+  }
+
+  async #requireUnused(index: DiskIndex): Promise<void> {
+    for (const [name, record] of Object.entries(index.disks)) {
+      const disk = this.#disks.diskFile(name, record);
+      if (await isThere(disk.path)) await this.#qemuImg.requireUnused(disk);
+    }
   }
 
   /** A merge that fails leaves the disk as it was, on one file more than it needs. */

@@ -1,6 +1,6 @@
 /** `qemu-img` as typed calls: formats always given, never probed; paths absolute; each run under limits. */
 import { isAbsolute } from "node:path";
-import { InvalidArgumentError, isHyperviseError, StateCorruptError } from "../core/index.js";
+import { BusyError, InvalidArgumentError, isHyperviseError, StateCorruptError } from "../core/index.js";
 import { CommandError, systemCommandRunner } from "../host/index.js";
 import type { CommandRunner } from "../host/index.js";
 import type { ImageFormat } from "./image.js";
@@ -86,6 +86,18 @@ export class QemuImg {
   async info(file: FormattedFile, options: TransferOptions = {}): Promise<QemuImageInfo> {
     const words = ["info", "--output=json", "-f", file.format, local(file.path)];
     return parseInfo(await this.#run(words, this.#inspect(), options));
+  }
+
+  /** @throws BusyError when a process has the image open for writing, as QEMU's locks tell. */
+  async requireUnused(file: FormattedFile): Promise<void> {
+    try {
+      await this.info(file);
+    } catch (error) {
+      if (!isHyperviseError(error, "COMMAND_FAILED")) throw error;
+      // The same without regard to locks: what fails again has another reason.
+      await this.#run(["info", "-U", "--output=json", "-f", file.format, local(file.path)], this.#inspect(), {});
+      throw new BusyError("a guest has the disk open", { cause: error, remedy: "stop the guest first" });
+    }
   }
 
   /** The size of what `-f raw` image options describe, for example an NBD export. */

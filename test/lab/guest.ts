@@ -17,6 +17,8 @@ export interface LabGuest {
   readonly disk: string;
   /** A static busybox, the userland of a container. */
   readonly busybox: string;
+  /** The guest agent, as a program of this host: what QEMU needs here it needs, too. */
+  readonly guestAgent: string;
   /** What the guest needs to boot, from kernel or disk. */
   readonly memoryMiB: number;
 }

@@ -1,6 +1,15 @@
 /** What a caller may and may not write without asking for a facet. Compiled, never run. */
 import { BaseDriver, createDriver, supports } from "hypervise";
-import type { ComputeDriver, DriverClass, DriverParts, FacetName, Facets, InstanceRef, OperationHandle, VolumeConnection } from "hypervise";
+import type {
+  ComputeDriver,
+  DriverClass,
+  DriverParts,
+  FacetName,
+  Facets,
+  InstanceRef,
+  OperationHandle,
+  VolumeConnection,
+} from "hypervise";
 
 declare const driver: ComputeDriver;
 declare const instance: InstanceRef;

@@ -16,18 +16,27 @@ import { runOperation } from "../run-operation.js";
 import type { Vif } from "../../network/index.js";
 import { vifCheck } from "../validate-vif.js";
 
-export async function attachInterface(host: HostContext, given: InstanceRef, givenVif: Vif, options?: OperationOptions): Promise<AttachedInterface> {
+export async function attachInterface(
+  host: HostContext,
+  given: InstanceRef,
+  givenVif: Vif,
+  options?: OperationOptions,
+): Promise<AttachedInterface> {
   const instance = admit(host, given);
   const vif = vifCheck(givenVif, "vif");
   host.collaborators.vifs.validate(vif, "vif");
   const { attachMs } = host.timeouts;
-  const result = await runOperation(host, { kind: "attachInterface", instance, options, timeoutMs: 2 * attachMs }, async (operation) => {
-    const record = host.records.require(instance.uuid);
-    requireNoTask(record, "attachInterface");
-    const plugged = findPlugged(record, vif);
-    if (plugged !== undefined) return { plugged, isNew: false };
-    return { plugged: await attach(operation, record, vif), isNew: true };
-  });
+  const result = await runOperation(
+    host,
+    { kind: "attachInterface", instance, options, timeoutMs: 2 * attachMs },
+    async (operation) => {
+      const record = host.records.require(instance.uuid);
+      requireNoTask(record, "attachInterface");
+      const plugged = findPlugged(record, vif);
+      if (plugged !== undefined) return { plugged, isNew: false };
+      return { plugged: await attach(operation, record, vif), isNew: true };
+    },
+  );
   if (result.isNew) host.events.emit({ type: "device", instance, change: "attached", device: vif.id });
   return attachedInterfaceOf(result.plugged);
 }
@@ -37,7 +46,10 @@ function findPlugged(record: InstanceRecord, vif: Vif): PluggedVif | undefined {
   const same = record.vifs.find((plugged) => plugged.vif.id === vif.id || plugged.vif.macAddress === vif.macAddress);
   if (same === undefined || (same.vif.id === vif.id && same.vif.macAddress === vif.macAddress)) return same;
   const { uuid, name } = record;
-  throw new ConflictError(`the instance has port ${same.vif.id} with MAC address ${same.vif.macAddress}`, { instance: { uuid, name }, device: vif.id });
+  throw new ConflictError(`the instance has port ${same.vif.id} with MAC address ${same.vif.macAddress}`, {
+    instance: { uuid, name },
+    device: vif.id,
+  });
 }
 
 async function attach(operation: Operation, record: InstanceRecord, vif: Vif): Promise<PluggedVif> {
@@ -53,7 +65,9 @@ async function attach(operation: Operation, record: InstanceRecord, vif: Vif): P
   await applyFilters(operation, instance, vifs);
   operation.progress("attach");
   await operation.effect("guestNic", { uuid: instance.uuid, nicId: vif.id }, () =>
-    limited(host, host.timeouts.attachMs, "attaching the NIC", signal, (limit) => guest.attachNic(guestNicOf(plugged), { signal: limit })),
+    limited(host, host.timeouts.attachMs, "attaching the NIC", signal, (limit) =>
+      guest.attachNic(guestNicOf(plugged), { signal: limit }),
+    ),
   );
   await writeRecord(operation, { ...claimed, vifs });
   return plugged;

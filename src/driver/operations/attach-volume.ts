@@ -18,7 +18,10 @@ import { runOperation } from "../run-operation.js";
 import { volumeDiskOf } from "../guest-definition-of.js";
 import type { VolumeConnection } from "../../storage/index.js";
 
-const place = check.guarded((value): value is AttachVolumeOptions => typeof value === "object" && value !== null, "an object");
+const place = check.guarded(
+  (value): value is AttachVolumeOptions => typeof value === "object" && value !== null,
+  "an object",
+);
 
 export async function attachVolume(
   host: HostContext,
@@ -31,13 +34,17 @@ export async function attachVolume(
   const device = deviceOf(connectionCheck(givenConnection, "connection"), options);
   connectorOf(host, device.connection).validate(device.connection, "connection");
   const { attachMs } = host.timeouts;
-  const result = await runOperation(host, { kind: "attachVolume", instance, options, timeoutMs: 2 * attachMs }, async (operation) => {
-    const record = host.records.require(instance.uuid);
-    requireNoTask(record, "attachVolume");
-    const attached = findAttached(record, device);
-    if (attached !== undefined) return { attached, isNew: false };
-    return { attached: await attach(operation, record, device), isNew: true };
-  });
+  const result = await runOperation(
+    host,
+    { kind: "attachVolume", instance, options, timeoutMs: 2 * attachMs },
+    async (operation) => {
+      const record = host.records.require(instance.uuid);
+      requireNoTask(record, "attachVolume");
+      const attached = findAttached(record, device);
+      if (attached !== undefined) return { attached, isNew: false };
+      return { attached: await attach(operation, record, device), isNew: true };
+    },
+  );
   if (result.isNew) host.events.emit({ type: "device", instance, change: "attached", device: result.attached.diskId });
   return attachedDiskOf(result.attached);
 }
@@ -61,7 +68,8 @@ function deviceOf(connection: VolumeConnection, options: AttachVolumeOptions): B
 function findAttached(record: InstanceRecord, { connection, deviceName }: BlockDevice): AttachedVolume | undefined {
   const attached = record.volumes.find((volume) => volume.connection.volumeId === connection.volumeId);
   const { uuid, name } = record;
-  const conflict = (message: string): ConflictError => new ConflictError(message, { instance: { uuid, name }, device: connection.volumeId });
+  const conflict = (message: string): ConflictError =>
+    new ConflictError(message, { instance: { uuid, name }, device: connection.volumeId });
   if (attached !== undefined && deviceName !== undefined && attached.deviceName !== deviceName) {
     throw conflict(`volume ${connection.volumeId} is attached as ${attached.deviceName}`);
   }
@@ -83,7 +91,9 @@ async function attach(operation: Operation, record: InstanceRecord, device: Bloc
   const volume = await connectVolume(operation, planned);
   operation.progress("attach");
   await operation.effect("guestDisk", { uuid: instance.uuid, diskId: volume.diskId }, () =>
-    limited(host, host.timeouts.attachMs, "attaching the disk", signal, (limit) => guest.attachDisk(volumeDiskOf(volume), { signal: limit })),
+    limited(host, host.timeouts.attachMs, "attaching the disk", signal, (limit) =>
+      guest.attachDisk(volumeDiskOf(volume), { signal: limit }),
+    ),
   );
   await writeRecord(operation, { ...claimed, volumes: [...record.volumes, volume] });
   return volume;

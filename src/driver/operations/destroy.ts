@@ -39,27 +39,41 @@ export async function cleanup(
   const options = checkOptions(givenOptions);
   const destroyDisks = flag(options.destroyDisks ?? true, "options.destroyDisks");
   const { destroyMs } = host.timeouts;
-  return runOperation(host, { kind: "cleanup", instance, options, timeoutMs: destroyMs, leftovers: "own" }, async (operation) => {
-    await refuseInMemory(operation);
-    await removeEverything(operation, destroyDisks);
-  });
+  return runOperation(
+    host,
+    { kind: "cleanup", instance, options, timeoutMs: destroyMs, leftovers: "own" },
+    async (operation) => {
+      await refuseInMemory(operation);
+      await removeEverything(operation, destroyDisks);
+    },
+  );
 }
 
 export async function deleteInstanceFiles(host: HostContext, given: InstanceRef): Promise<boolean> {
   const instance = admit(host, given);
   const { destroyMs } = host.timeouts;
-  return runOperation(host, { kind: "deleteInstanceFiles", instance, options: undefined, timeoutMs: destroyMs }, async ({ host: { records, collaborators } }) => {
-    if (records.get(instance.uuid) !== undefined) {
-      throw new InvalidStateError({ operation: "deleteInstanceFiles", state: "known", expected: ["destroyed"], instance });
-    }
-    return collaborators.disks.removeAll(instance.uuid);
-  });
+  return runOperation(
+    host,
+    { kind: "deleteInstanceFiles", instance, options: undefined, timeoutMs: destroyMs },
+    async ({ host: { records, collaborators } }) => {
+      if (records.get(instance.uuid) !== undefined) {
+        throw new InvalidStateError({
+          operation: "deleteInstanceFiles",
+          state: "known",
+          expected: ["destroyed"],
+          instance,
+        });
+      }
+      return collaborators.disks.removeAll(instance.uuid);
+    },
+  );
 }
 
 /** Finishes a `destroy` or `cleanup` that a former process had begun. */
 export async function finishDestroy(host: HostContext, operation: OperationRecord): Promise<void> {
   const instance = instanceOf(operation);
-  if (instance !== undefined) await tearDown(host, { instance, destroyDisks: operation.params["destroyDisks"] !== false });
+  if (instance !== undefined)
+    await tearDown(host, { instance, destroyDisks: operation.params["destroyDisks"] !== false });
 }
 
 async function removeEverything(operation: Operation, destroyDisks: boolean): Promise<void> {

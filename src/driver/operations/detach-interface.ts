@@ -25,15 +25,19 @@ export async function detachInterface(
   const vifId = checkVifId(port, "vif");
   const whole = "type" in port ? vifCheck(port, "vif") : undefined;
   const { detachMs, attachMs } = host.timeouts;
-  const wasStopped = await runOperation(host, { kind: "detachInterface", instance, options, timeoutMs: detachMs + attachMs }, async (operation) => {
-    const vif = vifOf(host.records.get(instance.uuid), vifId) ?? whole;
-    if (vif === undefined) return false;
-    const stopped = await leaveGuest(operation, vifId);
-    operation.progress("unplug");
-    await operation.passPointOfNoReturn({ vif: vif as unknown as JsonObject });
-    await leaveHost(host, instance, vif);
-    return stopped;
-  });
+  const wasStopped = await runOperation(
+    host,
+    { kind: "detachInterface", instance, options, timeoutMs: detachMs + attachMs },
+    async (operation) => {
+      const vif = vifOf(host.records.get(instance.uuid), vifId) ?? whole;
+      if (vif === undefined) return false;
+      const stopped = await leaveGuest(operation, vifId);
+      operation.progress("unplug");
+      await operation.passPointOfNoReturn({ vif: vif as unknown as JsonObject });
+      await leaveHost(host, instance, vif);
+      return stopped;
+    },
+  );
   if (wasStopped) host.events.emit({ type: "device", instance, change: "detached", device: vifId });
 }
 

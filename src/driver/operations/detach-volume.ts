@@ -26,14 +26,19 @@ export async function detachVolume(
   const connection = connectionCheck(givenConnection, "connection");
   connectorOf(host, connection);
   const { detachMs, attachMs } = host.timeouts;
-  const wasStopped = await runOperation(host, { kind: "detachVolume", instance, options, timeoutMs: detachMs + attachMs }, async (operation) => {
-    const stopped = await leaveGuest(operation, connection.volumeId);
-    operation.progress("disconnect");
-    await operation.passPointOfNoReturn({ connection: connection as unknown as JsonObject });
-    await leaveHost(host, instance.uuid, connection);
-    return stopped;
-  });
-  if (wasStopped) host.events.emit({ type: "device", instance, change: "detached", device: volumeDiskId(connection.volumeId) });
+  const wasStopped = await runOperation(
+    host,
+    { kind: "detachVolume", instance, options, timeoutMs: detachMs + attachMs },
+    async (operation) => {
+      const stopped = await leaveGuest(operation, connection.volumeId);
+      operation.progress("disconnect");
+      await operation.passPointOfNoReturn({ connection: connection as unknown as JsonObject });
+      await leaveHost(host, instance.uuid, connection);
+      return stopped;
+    },
+  );
+  if (wasStopped)
+    host.events.emit({ type: "device", instance, change: "detached", device: volumeDiskId(connection.volumeId) });
 }
 
 /** Finishes a `detachVolume` whose guest had let go. */
@@ -69,5 +74,9 @@ function withoutVolume(record: InstanceRecord, volumeId: string): InstanceRecord
     devices.filter(({ connection }) => connection.volumeId !== volumeId);
   const { blockDevices, ...spec } = record.spec;
   const kept = others(blockDevices ?? []);
-  return { ...record, volumes: others(record.volumes), spec: kept.length === 0 ? spec : { ...spec, blockDevices: kept } };
+  return {
+    ...record,
+    volumes: others(record.volumes),
+    spec: kept.length === 0 ? spec : { ...spec, blockDevices: kept },
+  };
 }

@@ -38,7 +38,10 @@ export function getAvailableResource(host: HostContext, options?: CommonOptions)
 /** Placement's inventory of the host: nothing reserved, no overcommit; an orchestrator adds its own policy. */
 export function getInventory(host: HostContext, options?: CommonOptions): Promise<Inventory> {
   return runQuery(host, "getInventory", options, async (signal) => {
-    const [facts, capacity] = await Promise.all([host.hypervisor.hostFacts({ signal }), host.collaborators.disks.capacity()]);
+    const [facts, capacity] = await Promise.all([
+      host.hypervisor.hostFacts({ signal }),
+      host.collaborators.disks.capacity(),
+    ]);
     return {
       VCPU: inventoryOf(facts.vcpus),
       MEMORY_MB: inventoryOf(facts.memoryMiB),
@@ -48,15 +51,28 @@ export function getInventory(host: HostContext, options?: CommonOptions): Promis
 }
 
 export function getHostIpAddress(host: HostContext, options?: CommonOptions): Promise<string> {
-  return runQuery(host, "getHostIpAddress", options, async (signal) => (await host.hypervisor.hostFacts({ signal })).ipAddress);
+  return runQuery(
+    host,
+    "getHostIpAddress",
+    options,
+    async (signal) => (await host.hypervisor.hostFacts({ signal })).ipAddress,
+  );
 }
 
 export function getHostUptimeMs(host: HostContext, options?: CommonOptions): Promise<number> {
-  return runQuery(host, "getHostUptimeMs", options, async (signal) => (await host.hypervisor.hostFacts({ signal })).uptimeMs);
+  return runQuery(
+    host,
+    "getHostUptimeMs",
+    options,
+    async (signal) => (await host.hypervisor.hostFacts({ signal })).uptimeMs,
+  );
 }
 
 /** @throws InvalidArgumentError naming the field of the flavor. */
-export function estimateInstanceOverhead(host: HostContext, flavor: Flavor): ReturnType<ComputeDriver["estimateInstanceOverhead"]> {
+export function estimateInstanceOverhead(
+  host: HostContext,
+  flavor: Flavor,
+): ReturnType<ComputeDriver["estimateInstanceOverhead"]> {
   host.lifecycle.assertReady();
   const checked = flavorCheck(flavor, "flavor");
   const { memoryMiB = 0, vcpus = 0, diskGiB = 0 } = host.hypervisor.overhead?.(checked) ?? {};
@@ -68,7 +84,10 @@ function inventoryOf(total: number): InventoryItem {
 }
 
 /** A guest that does not answer counts with the vCPUs that its record says. */
-async function guestsInMemory(host: HostContext, signal: AbortSignal): Promise<{ readonly count: number; readonly vcpus: number }> {
+async function guestsInMemory(
+  host: HostContext,
+  signal: AbortSignal,
+): Promise<{ readonly count: number; readonly vcpus: number }> {
   const guests = await host.hypervisor.list({ signal });
   const infos = await Promise.all(
     guests.map(async (guest) => {

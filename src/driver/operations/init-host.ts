@@ -23,18 +23,24 @@ export async function initHost(host: HostContext, options?: CommonOptions): Prom
 }
 
 async function open(host: HostContext, stop: AbortController, options: CommonOptions): Promise<RecoveryReport> {
-  const { lifecycle, timeouts } = host;
-  const forget = follow(options.signal, stop);
+  const { lifecycle, timeouts, clock } = host;
+  const forget = onAbort(options.signal, () => stop.abort(options.signal?.reason));
   const fresh = lifecycle.state === "new";
+  const whole =
+    options.deadline === undefined
+      ? undefined
+      : Deadline.after(options.deadline, { operation: "initHost", clock, signal: stop.signal });
+  const signal = whole?.signal ?? stop.signal;
   try {
-    if (fresh) await within(host, stop.signal, options.deadline ?? timeouts.openMs, "opening the hypervisor", (signal) => connect(host, signal));
-    const report = await within(host, stop.signal, options.deadline ?? timeouts.recoveryMs, "recovering the host", () => recover(host, fresh));
+    if (fresh) await within(host, signal, timeouts.openMs, "opening the hypervisor", (limit) => connect(host, limit));
+    const report = await within(host, signal, timeouts.recoveryMs, "recovering the host", () => recover(host, fresh));
     lifecycle.opened(host.hypervisor.features);
     return report;
   } catch (error) {
     if (fresh) await host.hypervisor.close().catch(() => undefined);
     throw asHyperviseError(error);
   } finally {
+    whole?.dispose();
     forget();
   }
 }
@@ -64,8 +70,4 @@ async function within<T>(
   } finally {
     deadline.dispose();
   }
-}
-
-function follow(signal: AbortSignal | undefined, stop: AbortController): () => void {
-  return onAbort(signal, () => stop.abort(signal?.reason));
 }

@@ -9,7 +9,11 @@ import { runQuery } from "../run-operation.js";
 import type { VolumeHostProperties } from "../../storage/index.js";
 import { volumeDiskOf } from "../guest-definition-of.js";
 
-export function listDisks(host: HostContext, instance: Pick<InstanceRef, "uuid">, options?: CommonOptions): Promise<readonly AttachedDisk[]> {
+export function listDisks(
+  host: HostContext,
+  instance: Pick<InstanceRef, "uuid">,
+  options?: CommonOptions,
+): Promise<readonly AttachedDisk[]> {
   return runQuery(host, "listDisks", options, async () => {
     const record = host.records.require(checkUuid(instance));
     return [...record.disks.map(ownDiskOf), ...record.volumes.map(attachedDiskOf)];

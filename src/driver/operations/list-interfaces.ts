@@ -12,7 +12,9 @@ export function listInterfaces(
   instance: Pick<InstanceRef, "uuid">,
   options?: CommonOptions,
 ): Promise<readonly AttachedInterface[]> {
-  return runQuery(host, "listInterfaces", options, async () => host.records.require(checkUuid(instance)).vifs.map(attachedInterfaceOf));
+  return runQuery(host, "listInterfaces", options, async () =>
+    host.records.require(checkUuid(instance)).vifs.map(attachedInterfaceOf),
+  );
 }
 
 /** A port as a caller sees it. Pure. */

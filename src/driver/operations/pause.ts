@@ -11,22 +11,30 @@ import { setDesiredState } from "../desired-state.js";
 
 export async function pause(host: HostContext, given: InstanceRef, options?: OperationOptions): Promise<void> {
   const instance = admit(host, given);
-  return runOperation(host, { kind: "pause", instance, options, timeoutMs: host.timeouts.attachMs }, async (operation) => {
-    requireNotMigrating(host.records.require(instance.uuid), "pause");
-    const guest = await requireGuest(host, instance.uuid, operation.signal);
-    const state = await requireState(guest, "pause", ["running", "paused"], operation.signal);
-    if (state === "running") await changePower(operation, guest, () => pauseGuest(host, guest, operation.signal));
-    await setDesiredState(operation, "paused");
-  });
+  return runOperation(
+    host,
+    { kind: "pause", instance, options, timeoutMs: host.timeouts.attachMs },
+    async (operation) => {
+      requireNotMigrating(host.records.require(instance.uuid), "pause");
+      const guest = await requireGuest(host, instance.uuid, operation.signal);
+      const state = await requireState(guest, "pause", ["running", "paused"], operation.signal);
+      if (state === "running") await changePower(operation, guest, () => pauseGuest(host, guest, operation.signal));
+      await setDesiredState(operation, "paused");
+    },
+  );
 }
 
 export async function unpause(host: HostContext, given: InstanceRef, options?: OperationOptions): Promise<void> {
   const instance = admit(host, given);
-  return runOperation(host, { kind: "unpause", instance, options, timeoutMs: host.timeouts.attachMs }, async (operation) => {
-    requireNotMigrating(host.records.require(instance.uuid), "unpause");
-    const guest = await requireGuest(host, instance.uuid, operation.signal);
-    const state = await requireState(guest, "unpause", ["running", "paused"], operation.signal);
-    if (state === "paused") await changePower(operation, guest, () => resumeGuest(host, guest, operation.signal));
-    await setDesiredState(operation, "running");
-  });
+  return runOperation(
+    host,
+    { kind: "unpause", instance, options, timeoutMs: host.timeouts.attachMs },
+    async (operation) => {
+      requireNotMigrating(host.records.require(instance.uuid), "unpause");
+      const guest = await requireGuest(host, instance.uuid, operation.signal);
+      const state = await requireState(guest, "unpause", ["running", "paused"], operation.signal);
+      if (state === "paused") await changePower(operation, guest, () => resumeGuest(host, guest, operation.signal));
+      await setDesiredState(operation, "running");
+    },
+  );
 }

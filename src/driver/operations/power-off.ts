@@ -20,7 +20,11 @@ const duration = check.integer({ min: 0, max: 86_400_000 });
 const interval = check.integer({ min: 1, max: 86_400_000 });
 const onTimeoutCheck = check.oneOf(["kill", "fail"]);
 
-export async function powerOff(host: HostContext, given: InstanceRef, givenOptions?: PowerOffOptions): Promise<StopResult> {
+export async function powerOff(
+  host: HostContext,
+  given: InstanceRef,
+  givenOptions?: PowerOffOptions,
+): Promise<StopResult> {
   const instance = admit(host, given);
   const options = checkOptions(givenOptions);
   const { shutdownGraceMs, shutdownResendMs, killMs, undoMs } = host.timeouts;

@@ -23,7 +23,11 @@ export async function powerOn(host: HostContext, given: InstanceRef, options?: O
   });
 }
 
-export async function resumeStateOnHostBoot(host: HostContext, given: InstanceRef, options?: OperationOptions): Promise<void> {
+export async function resumeStateOnHostBoot(
+  host: HostContext,
+  given: InstanceRef,
+  options?: OperationOptions,
+): Promise<void> {
   return runOperation(host, startRequest(host, "resumeStateOnHostBoot", given, options), async (operation) => {
     const { guest, state } = await look(operation);
     if (state !== "shutdown" && state !== "crashed") return;
@@ -32,13 +36,23 @@ export async function resumeStateOnHostBoot(host: HostContext, given: InstanceRe
   });
 }
 
-function startRequest(host: HostContext, kind: string, given: InstanceRef, options: OperationOptions | undefined): OperationRequest {
+function startRequest(
+  host: HostContext,
+  kind: string,
+  given: InstanceRef,
+  options: OperationOptions | undefined,
+): OperationRequest {
   const { startMs, attachMs, suspendMs } = host.timeouts;
   return { kind, instance: admit(host, given), options, timeoutMs: attachMs + Math.max(startMs, suspendMs) };
 }
 
 /** A guest that the hypervisor has lost counts as shut down: it is defined anew from the record. */
-async function look({ host, instance, kind, signal }: Operation): Promise<{ readonly guest: Guest | undefined; readonly state: PowerState }> {
+async function look({
+  host,
+  instance,
+  kind,
+  signal,
+}: Operation): Promise<{ readonly guest: Guest | undefined; readonly state: PowerState }> {
   const record = host.records.require(instance.uuid);
   requireNotMigrating(record, kind);
   const guest = await host.hypervisor.find(instance.uuid, { signal });
@@ -65,6 +79,11 @@ async function toRunning(operation: Operation, guest: Guest | undefined, state: 
         await bringUp(host, instance.uuid, signal);
       });
     case "nostate":
-      throw new InvalidStateError({ operation: operation.kind, state, expected: ["running", "paused", "suspended", "shutdown", "crashed"], instance });
+      throw new InvalidStateError({
+        operation: operation.kind,
+        state,
+        expected: ["running", "paused", "suspended", "shutdown", "crashed"],
+        instance,
+      });
   }
 }

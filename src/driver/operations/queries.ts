@@ -23,11 +23,15 @@ export function getInfo(host: HostContext, instance: Named, options?: CommonOpti
 }
 
 export function getSpec(host: HostContext, instance: Named): Promise<InstanceSpec> {
-  return runQuery(host, "getSpec", undefined, async () => structuredClone(host.records.require(checkUuid(instance)).spec));
+  return runQuery(host, "getSpec", undefined, async () =>
+    structuredClone(host.records.require(checkUuid(instance)).spec),
+  );
 }
 
 export function listInstances(host: HostContext, options?: CommonOptions): Promise<readonly InstanceRef[]> {
-  return runQuery(host, "listInstances", options, async () => host.records.list().map(({ uuid, name }) => ({ uuid, name })));
+  return runQuery(host, "listInstances", options, async () =>
+    host.records.list().map(({ uuid, name }) => ({ uuid, name })),
+  );
 }
 
 export function instanceExists(host: HostContext, instance: Named, options?: CommonOptions): Promise<boolean> {
@@ -42,5 +46,10 @@ export function getInstanceDiskInfo(host: HostContext, instance: Named): Promise
 }
 
 export function instanceOnDisk(host: HostContext, instance: Named): Promise<boolean> {
-  return runQuery(host, "instanceOnDisk", undefined, async () => (await host.collaborators.disks.list(checkUuid(instance))).length > 0);
+  return runQuery(
+    host,
+    "instanceOnDisk",
+    undefined,
+    async () => (await host.collaborators.disks.list(checkUuid(instance))).length > 0,
+  );
 }

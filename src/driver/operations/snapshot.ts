@@ -76,7 +76,7 @@ async function takeSnapshot(operation: Operation, request: SnapshotRequest): Pro
     properties: { ...request.properties, instance_uuid: instance.uuid, ...baseImage(record.spec.imageId) },
   };
   operation.progress("upload");
-  const stored = await operation.effect("image", { imageId: request.imageId }, () =>
+  const stored = await operation.effect("image", { imageId: request.imageId, uuid: instance.uuid }, () =>
     images.upload(metadata, path, { signal, onProgress: transferProgress(operation, "upload") }),
   );
   await disks.removeTemporary(path);

@@ -1,7 +1,16 @@
 /** `spawn`: from a spec to a running guest, or to nothing at all. */
 import { HyperviseError, isHyperviseError, NotSupportedError } from "../../core/index.js";
 import type { OperationOptions } from "../../core/index.js";
-import { applyFilters, bootGuest, connectVolume, createDisk, fetchImage, plugVif, prepareFilters, writeRecord } from "../operation-steps.js";
+import {
+  applyFilters,
+  bootGuest,
+  connectVolume,
+  createDisk,
+  fetchImage,
+  plugVif,
+  prepareFilters,
+  writeRecord,
+} from "../operation-steps.js";
 import { checkPlan } from "../check-plan.js";
 import type { Guest } from "../guest.js";
 import type { GuestKernel } from "../guest-definition.js";
@@ -85,7 +94,8 @@ async function prepareResources(operation: Operation, plan: InstancePlan, powerO
     record = { ...record, disks: [...record.disks, made] };
   }
   operation.progress("volumes");
-  for (const volume of plan.volumes) record = { ...record, volumes: [...record.volumes, await connectVolume(operation, volume)] };
+  for (const volume of plan.volumes)
+    record = { ...record, volumes: [...record.volumes, await connectVolume(operation, volume)] };
   operation.progress("network");
   for (const vif of plan.vifs) record = { ...record, vifs: [...record.vifs, await plugVif(operation, vif)] };
   await writeRecord(operation, record);
@@ -93,7 +103,10 @@ async function prepareResources(operation: Operation, plan: InstancePlan, powerO
 }
 
 /** Brings kernel and ramdisk onto the host. */
-export async function fetchKernel(operation: Operation, { kernel }: Pick<StoredSpec, "kernel">): Promise<GuestKernel | undefined> {
+export async function fetchKernel(
+  operation: Operation,
+  { kernel }: Pick<StoredSpec, "kernel">,
+): Promise<GuestKernel | undefined> {
   if (kernel === undefined) return undefined;
   const { kernelImageId, ramdiskImageId, commandLine } = kernel;
   const { path: kernelPath } = await fetchImage(operation, kernelImageId);
@@ -109,7 +122,9 @@ async function defineGuest(operation: Operation, record: InstanceRecord): Promis
   const { host, instance, signal } = operation;
   operation.progress("define");
   try {
-    return await operation.effect("guest", { uuid: instance.uuid }, () => host.hypervisor.define(guestDefinitionOf(record), { signal }));
+    return await operation.effect("guest", { uuid: instance.uuid }, () =>
+      host.hypervisor.define(guestDefinitionOf(record), { signal }),
+    );
   } catch (error) {
     throw isHyperviseError(error, "CONFLICT") ? new InstanceExistsError(instance, { cause: error }) : error;
   }
@@ -117,14 +132,17 @@ async function defineGuest(operation: Operation, record: InstanceRecord): Promis
 
 function checkInjection(host: HostContext, spec: ValidSpec): void {
   const wanted = spec.adminPassword !== undefined || (spec.injectedFiles ?? []).length > 0;
-  if (wanted && !host.lifecycle.capabilities.flags.injectAtSpawn) throw new NotSupportedError({ capability: "injectAtSpawn" });
+  if (wanted && !host.lifecycle.capabilities.flags.injectAtSpawn)
+    throw new NotSupportedError({ capability: "injectAtSpawn" });
 }
 
 async function inject({ signal }: Operation, guest: Guest, spec: ValidSpec): Promise<void> {
   const { adminPassword, injectedFiles = [] } = spec;
   if (adminPassword === undefined && injectedFiles.length === 0) return;
   if (guest.inject === undefined) {
-    throw new HyperviseError("the hypervisor has the feature injectAtSpawn, but its guest has no inject method", { code: "INTERNAL" });
+    throw new HyperviseError("the hypervisor has the feature injectAtSpawn, but its guest has no inject method", {
+      code: "INTERNAL",
+    });
   }
   await guest.inject({ ...(adminPassword === undefined ? {} : { adminPassword }), files: injectedFiles }, { signal });
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { FACET_METHODS, FACET_NAMES, supports } from "../../driver/index.js";
 import { NOBODY, rejectsWith } from "./context.js";
-import type { ContractPart } from "./suite.js";
+import type { ContractPart } from "./part.js";
 
 /** Arguments of methods that do not begin with an instance, so that they get as far as the refusal. */
 const HANDLES = new Set<string>(["snapshot", "resize", "liveMigration"]);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { rejectsWith } from "./context.js";
-import type { ContractPart } from "./suite.js";
+import type { ContractPart } from "./part.js";
 
 export const concurrencyContract: ContractPart = (context, it) => {
   it("runs operations on one instance one after the other, in the order of the calls", async () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { NOBODY, rejectsWith } from "./context.js";
-import type { ContractPart } from "./suite.js";
+import type { ContractPart } from "./part.js";
 
 const PNG = [0x89, 0x50, 0x4e, 0x47];
 

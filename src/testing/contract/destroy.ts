@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { NOBODY, rejectsWith } from "./context.js";
-import type { ContractPart } from "./suite.js";
+import type { ContractPart } from "./part.js";
 
 export const destroyContract: ContractPart = (context, it) => {
   it("succeeds for an instance that was never there", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { DriverEvent, InstanceRef } from "../../driver/index.js";
 import type { ContractContext } from "./context.js";
-import type { ContractPart } from "./suite.js";
+import type { ContractPart } from "./part.js";
 
 /** Collects the events of an instance while the body runs, and then until one that fits has come. */
 async function eventsOf(

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { ContractPart } from "./suite.js";
+import type { ContractPart } from "./part.js";
 
 export const hostContract: ContractPart = (context, it) => {
   it("describes its host in plausible numbers", async () => {

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { NOBODY, rejectsWith } from "./context.js";
-import type { ContractPart } from "./suite.js";
+import type { ContractPart } from "./part.js";
 
 export const powerContract: ContractPart = (context, it) => {
   it("stops a guest that obeys, and says that it went by itself", async () => {
     await context.withInstance(
       async (instance) => {
-        assert.deepEqual(await context.driver.powerOff(instance), { how: "guest" });
+        assert.deepEqual(await context.driver.powerOff(instance, { graceMs: 60_000 }), { how: "guest" });
         assert.equal((await context.driver.getInfo(instance)).state, "shutdown");
         assert.deepEqual(await context.driver.powerOff(instance), { how: "already" });
       },
@@ -44,7 +44,7 @@ export const powerContract: ContractPart = (context, it) => {
   it("reboots softly a guest that obeys", async () => {
     await context.withInstance(
       async (instance) => {
-        assert.deepEqual(await context.driver.reboot(instance, "soft"), { type: "soft" });
+        assert.deepEqual(await context.driver.reboot(instance, "soft", { graceMs: 60_000 }), { type: "soft" });
         assert.equal((await context.driver.getInfo(instance)).state, "running");
       },
       { booted: true },

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { rejectsWith } from "./context.js";
-import type { ContractPart } from "./suite.js";
+import type { ContractPart } from "./part.js";
 
 export const recoveryContract: ContractPart = (context, it) => {
   it("finds its guests again after its process has died", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Flavor } from "../../driver/index.js";
 import { NOBODY, rejectsWith } from "./context.js";
-import type { ContractPart } from "./suite.js";
+import type { ContractPart } from "./part.js";
 
 const larger = (flavor: Flavor): Flavor => ({ ...flavor, name: "larger", memoryMiB: flavor.memoryMiB + 64, rootGiB: flavor.rootGiB + 1 });
 

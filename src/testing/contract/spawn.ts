@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { InstanceSpec } from "../../driver/index.js";
 import { rejectsWith } from "./context.js";
-import type { ContractPart } from "./suite.js";
+import type { ContractPart } from "./part.js";
 
 const HOSTILE_NAMES = ["", "../x", "a,b=c", "a\nb", "x".repeat(300), "naïve", "-rf", ".hidden", "a b", "a\0b", "$(id)", "a'b\"c"];
 

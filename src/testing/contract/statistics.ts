@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { NOBODY, rejectsWith } from "./context.js";
-import type { ContractPart } from "./suite.js";
+import type { ContractPart } from "./part.js";
 
 export const statisticsContract: ContractPart = (context, it) => {
   if (!context.has("statistics")) return;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { rejectsWith } from "./context.js";
-import type { ContractPart } from "./suite.js";
+import type { ContractPart } from "./part.js";
 
 export const suspendContract: ContractPart = (context, it) => {
   if (!context.has("suspend")) return;

@@ -1,5 +1,4 @@
 import { execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, renameSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createConnection } from "node:net";
 import { hostname, tmpdir } from "node:os";
@@ -7,6 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DeadlineExceededError } from "../../../src/core/index.js";
 import { GuestAgentClient, QmpCommandError } from "../../../src/qmp/index.js";
+import { testGuest } from "../../lab/index.js";
 
 /** What must not be done to the machine on which the tests run. */
 const BLOCKED = [
@@ -14,26 +14,11 @@ const BLOCKED = [
   "guest-fsfreeze-freeze-list", "guest-fstrim", "guest-set-user-password", "guest-set-time", "guest-set-vcpus",
 ]; // prettier-ignore
 
-/** The agent, as the distribution has it: installed, or unpacked from its package into a cache. */
-function findAgent(): string {
-  for (const path of ["/usr/sbin/qemu-ga", "/usr/bin/qemu-ga"]) if (existsSync(path)) return path;
-  const cache = join(tmpdir(), "hypervise-qemu-ga");
-  const binary = join(cache, "usr", "sbin", "qemu-ga");
-  if (existsSync(binary)) return binary;
-  const work = `${cache}.${process.pid}`;
-  mkdirSync(work, { recursive: true });
-  execFileSync("apt-get", ["download", "qemu-guest-agent"], { cwd: work, stdio: "ignore" });
-  const [name = ""] = readdirSync(work).filter((file) => file.endsWith(".deb"));
-  execFileSync("dpkg-deb", ["-x", join(work, name), work]);
-  renameSync(work, cache);
-  return binary;
-}
-
 async function startAgent() {
   const folder = await mkdtemp(join(tmpdir(), "qga-test-"));
   const path = join(folder, "agent.sock");
   const child = spawn(
-    findAgent(),
+    (await testGuest()).guestAgent,
     ["-m", "unix-listen", "-p", path, "-t", folder, "-f", join(folder, "pid"), "-b", BLOCKED.join(",")],
     {
       stdio: "ignore",

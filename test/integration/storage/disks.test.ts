@@ -115,6 +115,25 @@ describe("parked disks", () => {
       await run(["qemu-img", "check", "-q", "-f", "qcow2", path]);
     }));
 
+  it("are neither taken nor brought back while a guest has a disk open", () =>
+    inBackend(async ({ disks, root, create }) => {
+      const path = await create();
+      await disks.park(UUID, "a");
+      const guest = await openDisk(root, path);
+      try {
+        const busy = { code: "BUSY", retryable: true };
+        await expect(disks.park(UUID, "b")).rejects.toMatchObject(busy);
+        await expect(disks.restore(UUID, "a")).rejects.toMatchObject(busy);
+        await expect(disks.resize(UUID, "root", 16 * MIB)).rejects.toMatchObject(busy);
+        const out = await disks.temporaryPath("snapshot");
+        await expect(disks.exportDisk(UUID, "root", out, "raw")).rejects.toMatchObject(busy);
+      } finally {
+        await guest.close();
+      }
+      await disks.restore(UUID, "a");
+      expect((await readdir(join(root, "disks", UUID))).sort()).toEqual(["disks.json", "root.qcow2"]);
+    }));
+
   it("are forgotten while a guest has the disk open, and merged when it has not", () =>
     inBackend(async ({ disks, root, create }) => {
       const path = await create();

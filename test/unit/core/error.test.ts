@@ -325,4 +325,11 @@ describe("a secret in an error", () => {
     const late = new DeadlineExceededError({ operation: `sending ${POISON}`, timeoutMs: 1, secrets: [POISON] });
     expectNoTraceOf(POISON, everythingShownBy(invalid) + everythingShownBy(late));
   });
+
+  it("tells of causes that go round in a circle, and comes to an end", () => {
+    const error = new HyperviseError("first", { code: "X" });
+    const other = new HyperviseError("second", { code: "Y", cause: error });
+    Object.defineProperty(error, "cause", { value: other });
+    expect(JSON.stringify(error.toOperatorJSON())).toContain("second");
+  });
 });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { OperationOptions } from "../../../src/core/index.js";
 import type { PassedPoint } from "../../../src/fake/index.js";
-import { arrange, dryRun, failureOf, idle, instance, SCENARIOS, worldOf } from "./support/scenarios.js";
+import { arrange, disagreements, dryRun, failureOf, idle, instance, SCENARIOS, worldOf } from "./support/scenarios.js";
 import type { Scenario, World } from "./support/scenarios.js";
 
 /** What went wrong after the point of no return, when an abort has no say any more. */
@@ -31,7 +31,9 @@ async function stopAt(
   if (error !== undefined) expect([code, ...afterTheFact(scenario)], label).toContain(error.code);
   if (error !== undefined) expect(error.instance?.uuid, label).toBe(instance.uuid);
   if (scenario.failure === "undone") expect([before, end], label).toContainEqual(worldOf(stage));
-  if (error !== undefined && error.undoErrors.length === 0 && scenario.failure === "undone") expect(worldOf(stage), label).toEqual(before);
+  if (error !== undefined && error.undoErrors.length === 0 && scenario.failure === "undone")
+    expect(worldOf(stage), label).toEqual(before);
+  expect(disagreements(stage), label).toEqual([]);
   const again = await failureOf(scenario.act(stage));
   if (again !== undefined) expect(again.code, label).toBe("INSTANCE_EXISTS");
   expect(worldOf(stage), label).toEqual(end);
@@ -56,7 +58,10 @@ describe.each(STOPPABLE)("$name", (scenario) => {
   it("ends as if never begun, or finished, wherever its deadline comes", async () => {
     const { passed, end } = await dryRun(scenario);
     for (const place of passed.filter(({ point }) => !point.startsWith("state."))) {
-      await stopAt(scenario, place, end, "DEADLINE_EXCEEDED", () => ({ options: { deadline: 5_000 }, fire: () => undefined }));
+      await stopAt(scenario, place, end, "DEADLINE_EXCEEDED", () => ({
+        options: { deadline: 5_000 },
+        fire: () => undefined,
+      }));
     }
   });
 
@@ -69,5 +74,29 @@ describe.each(STOPPABLE)("$name", (scenario) => {
     expect(error?.cause).toBe("early");
     expect(trace.passed.filter(({ point }) => !point.startsWith("driver."))).toEqual([]);
     expect(worldOf(stage)).toEqual(before);
+  });
+});
+
+describe("after its point of no return", () => {
+  it.each([
+    ["destroy", "guest.kill"],
+    ["destroy", "vifs.unplug"],
+    ["powerOff of a guest that is deaf", "guest.kill"],
+    ["hard reboot", "volumes.connect"],
+    ["hard reboot", "guest.start"],
+    ["detachVolume", "volumes.disconnect"],
+    ["detachInterface", "vifs.unplug"],
+  ] as const)("%s at %s goes on in spite of an abort, and succeeds", async (name, point) => {
+    const scenario = SCENARIOS.find((candidate) => candidate.name === name);
+    if (scenario === undefined) throw new Error(`no scenario ${name}`);
+    const { end } = await dryRun(scenario);
+    const stage = await arrange(scenario);
+    const controller = new AbortController();
+    const slow = stage.driver.faults.slow(point, 1_000);
+    const acting = scenario.act(stage, { signal: controller.signal });
+    await slow.reached;
+    controller.abort();
+    await acting;
+    expect(worldOf(stage)).toEqual(end);
   });
 });

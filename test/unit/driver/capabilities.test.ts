@@ -1,13 +1,23 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { BaseDriver, capabilitiesOf, FACET_METHODS, FACET_NAMES, FACET_REQUIREMENTS, HYPERVISOR_FEATURES, supports } from "../../../src/driver/index.js";
+import {
+  BaseDriver,
+  capabilitiesOf,
+  FACET_METHODS,
+  FACET_NAMES,
+  FACET_REQUIREMENTS,
+  HYPERVISOR_FEATURES,
+  supports,
+} from "../../../src/driver/index.js";
 import type { FacetName, HypervisorFeature } from "../../../src/driver/index.js";
 import type { OperationHandle } from "../../../src/core/index.js";
 import { PartialFakeDriver } from "../../../src/fake/index.js";
 import { failureOf } from "./support/scenarios.js";
 
 const HANDLES: readonly string[] = ["snapshot", "resize", "liveMigration"];
-const METHODS = FACET_NAMES.flatMap((facet) => FACET_METHODS[facet].map((method) => [facet, method as string] as const));
+const METHODS = FACET_NAMES.flatMap((facet) =>
+  FACET_METHODS[facet].map((method) => [facet, method as string] as const),
+);
 const featureSets = fc.subarray([...HYPERVISOR_FEATURES]);
 
 /** The code that a method refuses with when it is called with nothing; a method that takes nothing succeeds. */
@@ -32,7 +42,8 @@ describe("capabilities", () => {
     expect(Object.keys(FACET_METHODS).sort()).toEqual([...FACET_NAMES].sort());
     const names = METHODS.map(([, method]) => method);
     expect(new Set(names).size).toBe(names.length);
-    for (const name of names) expect(typeof (BaseDriver.prototype as unknown as Record<string, unknown>)[name]).toBe("function");
+    for (const name of names)
+      expect(typeof (BaseDriver.prototype as unknown as Record<string, unknown>)[name]).toBe("function");
   });
 
   it("follow from the hypervisor's features and nothing else", () => {
@@ -83,7 +94,9 @@ describe("capabilities", () => {
     const call = (driver as unknown as Record<string, (...args: unknown[]) => unknown>)[method];
     if (missing.length === 0) return;
     const result = call?.call(driver);
-    const error = await failureOf(HANDLES.includes(method) ? (result as OperationHandle<unknown>).result : (result as Promise<unknown>));
+    const error = await failureOf(
+      HANDLES.includes(method) ? (result as OperationHandle<unknown>).result : (result as Promise<unknown>),
+    );
     expect(error).toMatchObject({ code: "NOT_SUPPORTED", capability: facet, retryable: false });
   });
 
@@ -97,15 +110,42 @@ describe("capabilities", () => {
     expect(Object.values(capabilities.facets)).not.toContain(false);
     await driver.initHost();
     expect(driver.capabilities).toBe(capabilities);
-    expect(Object.isFrozen(capabilities) && Object.isFrozen(capabilities.facets) && Object.isFrozen(capabilities.flags)).toBe(true);
+    expect(
+      Object.isFrozen(capabilities) && Object.isFrozen(capabilities.facets) && Object.isFrozen(capabilities.flags),
+    ).toBe(true);
   });
 });
 
 describe("a driver that is not open", () => {
   const CORE = [
-    ...["spawn", "destroy", "cleanup", "powerOn", "powerOff", "reboot", "getInfo", "getSpec", "listInstances", "listInstanceUuids"],
-    ...["getNumInstances", "instanceExists", "getInstanceDiskInfo", "instanceOnDisk", "deleteInstanceFiles", "resumeStateOnHostBoot"],
-    ...["getAvailableResource", "getInventory", "estimateInstanceOverhead", "getHostIpAddress", "getHostUptimeMs", "plan"],
+    ...[
+      "spawn",
+      "destroy",
+      "cleanup",
+      "powerOn",
+      "powerOff",
+      "reboot",
+      "getInfo",
+      "getSpec",
+      "listInstances",
+      "listInstanceUuids",
+    ],
+    ...[
+      "getNumInstances",
+      "instanceExists",
+      "getInstanceDiskInfo",
+      "instanceOnDisk",
+      "deleteInstanceFiles",
+      "resumeStateOnHostBoot",
+    ],
+    ...[
+      "getAvailableResource",
+      "getInventory",
+      "estimateInstanceOverhead",
+      "getHostIpAddress",
+      "getHostUptimeMs",
+      "plan",
+    ],
   ];
   const all = [...CORE, ...METHODS.map(([, method]) => method)];
 

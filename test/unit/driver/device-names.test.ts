@@ -29,7 +29,8 @@ describe("device names", () => {
         const taken = new Set(indexes.map((index) => deviceNameAt(on, index)));
         const name = nextDeviceName(on, taken);
         expect(taken.has(name)).toBe(false);
-        for (let index = 0; deviceNameAt(on, index) !== name; index += 1) expect(taken).toContain(deviceNameAt(on, index));
+        for (let index = 0; deviceNameAt(on, index) !== name; index += 1)
+          expect(taken).toContain(deviceNameAt(on, index));
       }),
     );
   });

@@ -16,7 +16,10 @@ function short(event: DriverEvent): Short {
 }
 
 /** What is told from now on, until `stop`. */
-function listen({ driver }: Pick<Stage, "driver">): { readonly stop: () => Promise<readonly Short[]>; readonly raw: DriverEvent[] } {
+function listen({ driver }: Pick<Stage, "driver">): {
+  readonly stop: () => Promise<readonly Short[]>;
+  readonly raw: DriverEvent[];
+} {
   const controller = new AbortController();
   const raw: DriverEvent[] = [];
   const events = driver.events();
@@ -119,7 +122,10 @@ describe("events", () => {
 
   it("keep the right cause when one of them is lost on its way", async () => {
     const stage = await running();
-    stage.driver.eventFaults.lose({ when: (event) => event.type === "lifecycle" && event.transition === "stopped", times: 1 });
+    stage.driver.eventFaults.lose({
+      when: (event) => event.type === "lifecycle" && event.transition === "stopped",
+      times: 1,
+    });
     const ears = listen(stage);
     await stage.driver.powerOff(instance, { graceMs: 0 });
     await stage.driver.powerOn(instance);
@@ -140,7 +146,12 @@ describe("events", () => {
       await driver.detachInterface(instance, vif(3));
       if (round === 0) await driver.powerOff(instance, { graceMs: 0 });
     }
-    const devices = ["device attached volume-vol-3", `device attached ${vif(3).id}`, "device detached volume-vol-3", `device detached ${vif(3).id}`];
+    const devices = [
+      "device attached volume-vol-3",
+      `device attached ${vif(3).id}`,
+      "device detached volume-vol-3",
+      `device detached ${vif(3).id}`,
+    ];
     expect(await ears.stop()).toEqual([...devices, "lifecycle stopped self", ...devices]);
   });
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { faultCases } from "../../../src/fake/index.js";
 import type { LedgerEntry } from "../../../src/fake/index.js";
-import { arrange, dryRun, failureOf, SCENARIOS, worldOf } from "./support/scenarios.js";
+import { arrange, disagreements, dryRun, failureOf, SCENARIOS, worldOf } from "./support/scenarios.js";
 import type { Scenario, Stage, World } from "./support/scenarios.js";
 
 const isDisk = (entry: LedgerEntry): boolean => entry.kind === "disk";
@@ -28,6 +28,7 @@ describe.each(SCENARIOS)("$name", (scenario) => {
       if (error !== undefined && scenario.failure === "undone") expect(worldOf(stage), label).toEqual(before);
       if (error !== undefined && scenario.failure === "undone") expect(error.undoErrors, label).toEqual([]);
       if (error === undefined) expect(worldOf(stage), label).toEqual(end);
+      expect(disagreements(stage), label).toEqual([]);
       await callAgain(scenario, stage, end, label);
       await stage.driver.close();
     }
@@ -44,9 +45,16 @@ describe.each(SCENARIOS)("$name", (scenario) => {
       stage.driver.faults.clear();
       const driver = stage.driver.restart();
       const { operations } = await driver.initHost();
-      expect(operations.flatMap(({ errors }) => errors), label).toEqual([]);
-      expect(stage.world.ledger().filter(({ kind }) => kind === "operation"), label).toEqual([]);
+      expect(
+        operations.flatMap(({ errors }) => errors),
+        label,
+      ).toEqual([]);
+      expect(
+        stage.world.ledger().filter(({ kind }) => kind === "operation"),
+        label,
+      ).toEqual([]);
       if (scenario.failure === "undone") expect([before, end], label).toContainEqual(worldOf(stage));
+      expect(disagreements(stage), label).toEqual([]);
       await callAgain(scenario, { ...stage, driver }, end, label);
       await driver.close();
     }

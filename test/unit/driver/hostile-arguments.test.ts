@@ -10,11 +10,37 @@ const HANDLES = ["snapshot", "resize", "liveMigration"];
 
 /** Methods whose first argument is an instance by uuid and name. */
 const BY_REF = [
-  ...["destroy", "cleanup", "powerOn", "powerOff", "reboot", "resumeStateOnHostBoot", "deleteInstanceFiles", "pause", "unpause"],
-  ...["attachVolume", "detachVolume", "attachInterface", "detachInterface", "plugVifs", "unplugVifs", "getVolumeConnector"],
+  ...[
+    "destroy",
+    "cleanup",
+    "powerOn",
+    "powerOff",
+    "reboot",
+    "resumeStateOnHostBoot",
+    "deleteInstanceFiles",
+    "pause",
+    "unpause",
+  ],
+  ...[
+    "attachVolume",
+    "detachVolume",
+    "attachInterface",
+    "detachInterface",
+    "plugVifs",
+    "unplugVifs",
+    "getVolumeConnector",
+  ],
 ];
 /** By uuid alone. */
-const BY_UUID = ["getInfo", "getSpec", "instanceExists", "getInstanceDiskInfo", "instanceOnDisk", "listDisks", "listInterfaces"];
+const BY_UUID = [
+  "getInfo",
+  "getSpec",
+  "instanceExists",
+  "getInstanceDiskInfo",
+  "instanceOnDisk",
+  "listDisks",
+  "listInterfaces",
+];
 
 /** What makes the rest of a call right, so that only the instance is wrong. */
 const REST: Readonly<Record<string, readonly unknown[]>> = {
@@ -46,7 +72,10 @@ describe("an instance that no instance can be", () => {
     const stage = await openStage();
     const trace = stage.driver.faults.startTrace();
     for (const [field, value] of BAD_REFS) {
-      expect(await failureOf(call(stage.driver, method, value, ...(REST[method] ?? [])))).toMatchObject({ code: "INVALID_ARGUMENT", field });
+      expect(await failureOf(call(stage.driver, method, value, ...(REST[method] ?? [])))).toMatchObject({
+        code: "INVALID_ARGUMENT",
+        field,
+      });
     }
     for (const name of BY_REF.includes(method) ? BAD_NAMES : []) {
       const error = await failureOf(call(stage.driver, method, { ...instance, name }, ...(REST[method] ?? [])));
@@ -57,7 +86,13 @@ describe("an instance that no instance can be", () => {
 
   it("is refused by every method of every facet, whatever else it is given", async () => {
     const { driver } = await openStage();
-    const free = ["manageImageCache", "filterDeferApplyOn", "filterDeferApplyOff", "getHostCpuStats", "refreshProviderFirewallRules"];
+    const free = [
+      "manageImageCache",
+      "filterDeferApplyOn",
+      "filterDeferApplyOff",
+      "getHostCpuStats",
+      "refreshProviderFirewallRules",
+    ];
     free.push("getAllBandwidthCounters", "getAllVolumeUsage");
     for (const method of FACET_NAMES.flatMap((facet) => FACET_METHODS[facet] as readonly string[])) {
       if (free.includes(method)) continue;
@@ -136,7 +171,9 @@ describe("options that can't be", () => {
       ["options.signal", { signal: "stop" }],
       ["instance.uuid", { instance: { uuid: "x" } }],
     ] as const) {
-      expect(() => driver.events(options as never)).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT", field }) as Error);
+      expect(() => driver.events(options as never)).toThrow(
+        expect.objectContaining({ code: "INVALID_ARGUMENT", field }) as Error,
+      );
     }
   });
 

@@ -97,12 +97,14 @@ describe("the idempotency table", () => {
 
   /** Calls whose target state is reached, from where they start. */
   type Target = readonly [call: CallName, state: string, arrange: Call, target: string | undefined];
-  const anywhere = Object.entries({ running, paused, stopped, suspended, crashed }).flatMap(([state, arrange]): Target[] => [
-    ["powerOn", state, arrange, "running"],
-    ["reboot", state, arrange, "running"],
-    ["softReboot", state, arrange, "running"],
-    ["destroy", state, arrange, undefined],
-  ]);
+  const anywhere = Object.entries({ running, paused, stopped, suspended, crashed }).flatMap(
+    ([state, arrange]): Target[] => [
+      ["powerOn", state, arrange, "running"],
+      ["reboot", state, arrange, "running"],
+      ["softReboot", state, arrange, "running"],
+      ["destroy", state, arrange, undefined],
+    ],
+  );
   const TARGETS: readonly Target[] = [
     ...anywhere,
     ["powerOff", "running", running, "shutdown"],

@@ -18,7 +18,11 @@ describe("initHost", () => {
     const stage = await openStage();
     await stage.driver.spawn(smallSpec({ metadata: { owner: "tests" } }));
     await stage.driver.attachVolume(instance, connection("vol-3"));
-    const [spec, disks, before] = [await stage.driver.getSpec(instance), await stage.driver.listDisks(instance), worldOf(stage)];
+    const [spec, disks, before] = [
+      await stage.driver.getSpec(instance),
+      await stage.driver.listDisks(instance),
+      worldOf(stage),
+    ];
     const driver = stage.driver.restart();
     expect(await driver.initHost()).toEqual({ ...EMPTY, adopted: [instance] });
     expect(await driver.getSpec(instance)).toEqual(spec);
@@ -39,7 +43,12 @@ describe("initHost", () => {
     const driver = stage.driver.restart();
     const events = driver.events();
     expect(await driver.initHost()).toEqual({ ...EMPTY, lost: [instance] });
-    expect((await events.next()).value).toMatchObject({ type: "lifecycle", instance, transition: "crashed", cause: "crash" });
+    expect((await events.next()).value).toMatchObject({
+      type: "lifecycle",
+      instance,
+      transition: "crashed",
+      cause: "crash",
+    });
     await driver.resumeStateOnHostBoot(instance);
     expect(await driver.getInfo(instance)).toMatchObject({ state: "running" });
     expect(await driver.getInfo(other)).toMatchObject({ state: "shutdown" });
@@ -115,7 +124,12 @@ describe("initHost", () => {
   });
 
   it("refuses records that it can't read, and names them", async () => {
-    for (const json of ["{}", "7", '{"version":2}', `{"version":1,"uuid":"${instance.uuid}","name":"x","spec":{},"disks":[],"volumes":[]}`]) {
+    for (const json of [
+      "{}",
+      "7",
+      '{"version":2}',
+      `{"version":1,"uuid":"${instance.uuid}","name":"x","spec":{},"disks":[],"volumes":[]}`,
+    ]) {
       const world = new FakeWorld();
       const driver = new FakeDriver({ world });
       driver.host.state.set(`instances/${instance.uuid}`, json);

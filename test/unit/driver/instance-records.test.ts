@@ -46,7 +46,10 @@ const wanted: fc.Arbitrary<Wanted> = fc.record({
   volumes: fc.uniqueArray(small, { maxLength: 2 }),
   shared: fc.boolean(),
 });
-const step = fc.oneof({ arbitrary: wanted.map((put) => ({ put })), weight: 4 }, { arbitrary: small.map((drop) => ({ drop })), weight: 1 });
+const step = fc.oneof(
+  { arbitrary: wanted.map((put) => ({ put })), weight: 4 },
+  { arbitrary: small.map((drop) => ({ drop })), weight: 1 },
+);
 
 describe("instance records", () => {
   it("let no two instances have one name, port, MAC address or unshared volume, and remember what a list would", async () => {
@@ -72,10 +75,17 @@ describe("instance records", () => {
         const again = new InstanceRecords(store);
         await again.load();
         for (const held of [records, again]) {
-          expect(held.list().map(({ uuid }) => uuid).sort()).toEqual([...model.keys()].map(uuidOf).sort());
+          expect(
+            held
+              .list()
+              .map(({ uuid }) => uuid)
+              .sort(),
+          ).toEqual([...model.keys()].map(uuidOf).sort());
           for (const [id, { name }] of model) expect(held.require(uuidOf(id)).name).toBe(`name-${name}`);
           for (let n = 0; n < 4; n += 1) {
-            const holders = [...model.values()].filter(({ volumes }) => volumes.includes(n)).map(({ id }) => uuidOf(id));
+            const holders = [...model.values()]
+              .filter(({ volumes }) => volumes.includes(n))
+              .map(({ id }) => uuidOf(id));
             expect([...held.volumeHolders(`v${n}`)].sort()).toEqual(holders.sort());
           }
         }
@@ -110,7 +120,9 @@ describe("instance records", () => {
     fail = true;
     await expect(records.put({ ...two, name: "renamed" })).rejects.toThrow("disk full");
     expect(records.require(two.uuid).name).toBe(two.name);
-    await expect(records.put(record({ id: 3, name: 1, vifs: [], volumes: [], shared: false }))).rejects.toMatchObject({ code: "INSTANCE_EXISTS" });
+    await expect(records.put(record({ id: 3, name: 1, vifs: [], volumes: [], shared: false }))).rejects.toMatchObject({
+      code: "INSTANCE_EXISTS",
+    });
   });
 
   it("know no instance that was never put", async () => {

@@ -22,7 +22,9 @@ describe("attachInterface", () => {
     const attached = await stage.driver.attachInterface(instance, vif(3, { tag: "backup", queues: 2 }));
     expect(attached).toMatchObject({ id: vif(3).id, macAddress: vif(3).macAddress });
     expect(await stage.driver.listInterfaces(instance)).toContainEqual(attached);
-    expect(stage.world.guest(instance.uuid).definition.nics).toContainEqual(expect.objectContaining({ id: vif(3).id, queues: 2 }));
+    expect(stage.world.guest(instance.uuid).definition.nics).toContainEqual(
+      expect.objectContaining({ id: vif(3).id, queues: 2 }),
+    );
     expect(filtered(stage)).toEqual([vif(1).id, vif(3).id]);
     expect((await stage.driver.getSpec(instance)).vifs).toHaveLength(2);
     stage.world.assertSound();
@@ -45,7 +47,10 @@ describe("attachInterface", () => {
   it("goes back to the filters that were there", async () => {
     const stage = await running();
     stage.driver.faults.failOn("guest.attachNic");
+    const trace = stage.driver.faults.startTrace();
     await failureOf(stage.driver.attachInterface(instance, vif(3)));
+    const points = trace.passed.map(({ point }) => point);
+    expect(points.lastIndexOf("firewall.applyInstanceFilter")).toBeGreaterThan(points.indexOf("guest.attachNic"));
     expect(filtered(stage)).toEqual([vif(1).id]);
   });
 
@@ -65,7 +70,9 @@ describe("attachInterface", () => {
     const other = { uuid: OTHER_UUID, name: "web-2" };
     await stage.driver.spawn(smallSpec({ ...other, blockDevices: [], vifs: [] }));
     const before = worldOf(stage);
-    expect((await failureOf(stage.driver.attachInterface(other, vif(9, { macAddress: vif(1).macAddress }))))?.code).toBe("CONFLICT");
+    expect(
+      (await failureOf(stage.driver.attachInterface(other, vif(9, { macAddress: vif(1).macAddress }))))?.code,
+    ).toBe("CONFLICT");
     expect(worldOf(stage)).toEqual(before);
   });
 });
@@ -75,7 +82,9 @@ describe("detachInterface", () => {
     const stage = await running();
     const trace = stage.driver.faults.startTrace();
     await stage.driver.detachInterface(instance, { id: vif(1).id });
-    const order = trace.passed.map(({ point }) => point).filter((point) => point === "guest.detachNic" || point === "vifs.unplug");
+    const order = trace.passed
+      .map(({ point }) => point)
+      .filter((point) => point === "guest.detachNic" || point === "vifs.unplug");
     expect(order).toEqual(["guest.detachNic", "vifs.unplug"]);
     expect(await stage.driver.listInterfaces(instance)).toEqual([]);
     expect((await stage.driver.getSpec(instance)).vifs).toBeUndefined();
@@ -83,13 +92,22 @@ describe("detachInterface", () => {
     stage.world.assertSound();
   });
 
-  it.each(["refuse", "ignore"] as const)("from a guest that does not let go (%s) leaves it attached", async (detach) => {
-    const stage = await running({ detach });
-    const before = worldOf(stage);
-    const error = await failureOf(stage.driver.detachInterface(instance, vif(1)));
-    expect(error).toMatchObject({ code: "DEVICE_DETACH_FAILED", retryable: true, device: vif(1).id, instance, undoErrors: [] });
-    expect(worldOf(stage)).toEqual(before);
-  });
+  it.each(["refuse", "ignore"] as const)(
+    "from a guest that does not let go (%s) leaves it attached",
+    async (detach) => {
+      const stage = await running({ detach });
+      const before = worldOf(stage);
+      const error = await failureOf(stage.driver.detachInterface(instance, vif(1)));
+      expect(error).toMatchObject({
+        code: "DEVICE_DETACH_FAILED",
+        retryable: true,
+        device: vif(1).id,
+        instance,
+        undoErrors: [],
+      });
+      expect(worldOf(stage)).toEqual(before);
+    },
+  );
 
   it("of what is not attached unplugs it all the same, if it is told how", async () => {
     const stage = await running();

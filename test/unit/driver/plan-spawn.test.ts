@@ -8,18 +8,27 @@ import { storedSpec, validateInstanceSpec } from "../../../src/driver/validate-i
 import { blockDevice, fullSpec, smallSpec } from "./support/specs.js";
 
 const devices = fc
-  .uniqueArray(fc.record({ id: fc.nat(99), bus: fc.option(fc.constantFrom(...DISK_BUSES), { nil: undefined }), named: fc.boolean() }), {
-    selector: ({ id }) => id,
-    maxLength: 30,
-  })
-  .map((list) => list.map(({ id, bus, named }, i): BlockDevice => {
-    const prefix = bus === undefined || bus === "virtio" ? "vd" : bus === "ide" ? "hd" : "sd";
-    return {
-      ...blockDevice(`v${id}`),
-      ...(bus === undefined ? {} : { bus }),
-      ...(named ? { deviceName: `${prefix}z${String.fromCharCode(97 + (i % 26))}` } : {}),
-    };
-  }));
+  .uniqueArray(
+    fc.record({
+      id: fc.nat(99),
+      bus: fc.option(fc.constantFrom(...DISK_BUSES), { nil: undefined }),
+      named: fc.boolean(),
+    }),
+    {
+      selector: ({ id }) => id,
+      maxLength: 30,
+    },
+  )
+  .map((list) =>
+    list.map(({ id, bus, named }, i): BlockDevice => {
+      const prefix = bus === undefined || bus === "virtio" ? "vd" : bus === "ide" ? "hd" : "sd";
+      return {
+        ...blockDevice(`v${id}`),
+        ...(bus === undefined ? {} : { bus }),
+        ...(named ? { deviceName: `${prefix}z${String.fromCharCode(97 + (i % 26))}` } : {}),
+      };
+    }),
+  );
 
 describe("planSpawn", () => {
   it("gives every disk an id and a name of its own, on its bus", () => {
@@ -58,8 +67,12 @@ describe("planSpawn", () => {
       vifs: plan.vifs.map((vif) => ({ vif, backend: { type: "user" } })),
     });
     const planned = plannedDefinition(plan);
-    expect(definition.disks.map((disk) => ({ ...disk, source: undefined }))).toEqual(planned.disks.map((disk) => ({ ...disk, source: undefined })));
-    expect(definition.nics.map((nic) => ({ ...nic, backend: undefined }))).toEqual(planned.nics.map((nic) => ({ ...nic, backend: undefined })));
+    expect(definition.disks.map((disk) => ({ ...disk, source: undefined }))).toEqual(
+      planned.disks.map((disk) => ({ ...disk, source: undefined })),
+    );
+    expect(definition.nics.map((nic) => ({ ...nic, backend: undefined }))).toEqual(
+      planned.nics.map((nic) => ({ ...nic, backend: undefined })),
+    );
   });
 
   it("marks what may not be written, and what may be shared", () => {
@@ -78,7 +91,9 @@ describe("planSpawn", () => {
   });
 
   it("gives the guest serial numbers that fit", () => {
-    const { disks } = plannedDefinition(planSpawn(smallSpec({ blockDevices: [blockDevice("0123456789abcdef0123456789")] })));
+    const { disks } = plannedDefinition(
+      planSpawn(smallSpec({ blockDevices: [blockDevice("0123456789abcdef0123456789")] })),
+    );
     expect(disks[1]?.serial).toBe("0123456789abcdef0123");
   });
 });

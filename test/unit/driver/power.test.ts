@@ -108,7 +108,24 @@ describe("reboot", () => {
     stage.world.assertSound();
   });
 
-  it("hard that a dead process had begun is finished by the next, or given up", async () => {
+  it("hard that a dead process had begun is given up by the next when it can't finish it", async () => {
+    const stage = await running();
+    stage.driver.faults.crash("guest.kill", { at: "after" });
+    await failureOf(stage.driver.reboot(instance, "hard"));
+    stage.driver.faults.clear();
+    const broken = stage.driver.faults.failOn("volumes.connect");
+    const driver = stage.driver.restart();
+    expect(await driver.initHost()).toMatchObject({
+      operations: [{ kind: "reboot", outcome: "completed" }],
+      lost: [instance],
+    });
+    await driver.detachVolume(instance, { volumeId: "vol-1", type: "fake", data: {} });
+    await driver.reboot(instance, "hard");
+    broken.remove();
+    stage.world.assertSound();
+  });
+
+  it("hard that a dead process had begun is finished by the next", async () => {
     const stage = await running();
     stage.driver.faults.crash("guest.kill", { at: "after" });
     await failureOf(stage.driver.reboot(instance, "hard"));

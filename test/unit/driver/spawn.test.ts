@@ -31,7 +31,10 @@ describe("spawn", () => {
       [vif(1).id, "virtio", 1],
       [vif(2).id, "virtio", 1],
     ]);
-    const sizes = (await driver.getInstanceDiskInfo(instance)).map(({ name, virtualSizeBytes }) => [name, virtualSizeBytes]);
+    const sizes = (await driver.getInstanceDiskInfo(instance)).map(({ name, virtualSizeBytes }) => [
+      name,
+      virtualSizeBytes,
+    ]);
     expect(Object.fromEntries(sizes)).toEqual({ root: 4 * 1024 ** 3, ephemeral0: 1024 ** 3, swap: 128 * 1024 ** 2 });
     world.assertSound();
   });
@@ -39,7 +42,9 @@ describe("spawn", () => {
   it("takes the image's size for a flavor without one", async () => {
     const { driver } = await openStage();
     await driver.spawn(smallSpec({ flavor: { vcpus: 1, memoryMiB: 256, rootGiB: 0 } }));
-    expect(await driver.getInstanceDiskInfo(instance)).toMatchObject([{ name: "root", virtualSizeBytes: 112 * 1024 ** 2 }]);
+    expect(await driver.getInstanceDiskInfo(instance)).toMatchObject([
+      { name: "root", virtualSizeBytes: 112 * 1024 ** 2 },
+    ]);
   });
 
   it("boots from a volume, from a kernel, or from what comes first", async () => {
@@ -56,7 +61,7 @@ describe("spawn", () => {
       ],
     ] as const) {
       const { driver, world } = await openStage();
-      await driver.spawn(spec as InstanceSpec);
+      await driver.spawn(spec);
       const { disks, kernel } = world.guest(instance.uuid).definition;
       expect(disks.map(({ id, bootIndex }) => [id, bootIndex])).toEqual(boots);
       expect(kernel?.commandLine).toBe(spec.kernel?.commandLine);
@@ -65,7 +70,11 @@ describe("spawn", () => {
 
   it("leaves the names that the caller chose, and gives the others what is left", async () => {
     const { driver } = await openStage();
-    const blockDevices = [blockDevice("vol-1"), blockDevice("vol-2", { deviceName: "vda" }), blockDevice("vol-3", { bus: "sata" })];
+    const blockDevices = [
+      blockDevice("vol-1"),
+      blockDevice("vol-2", { deviceName: "vda" }),
+      blockDevice("vol-3", { bus: "sata" }),
+    ];
     await driver.spawn(smallSpec({ blockDevices }));
     expect((await driver.listDisks(instance)).map(({ id, deviceName }) => [id, deviceName])).toEqual([
       ["root", "vdb"],
@@ -124,11 +133,23 @@ describe("spawn", () => {
   const REFUSALS: readonly (readonly [what: string, changes: Partial<InstanceSpec>, code: string])[] = [
     ["an image that is not there", { imageId: "missing" }, "IMAGE_NOT_FOUND"],
     ["a kernel that is not there", { kernel: { kernelImageId: "missing" } }, "IMAGE_NOT_FOUND"],
-    ["an image that wants a larger disk", { imageId: "debian", flavor: { vcpus: 1, memoryMiB: 512, rootGiB: 1 } }, "FLAVOR_DISK_TOO_SMALL"],
-    ["an image that wants more memory", { imageId: "debian", flavor: { vcpus: 1, memoryMiB: 128, rootGiB: 4 } }, "FLAVOR_MEMORY_TOO_SMALL"],
+    [
+      "an image that wants a larger disk",
+      { imageId: "debian", flavor: { vcpus: 1, memoryMiB: 512, rootGiB: 1 } },
+      "FLAVOR_DISK_TOO_SMALL",
+    ],
+    [
+      "an image that wants more memory",
+      { imageId: "debian", flavor: { vcpus: 1, memoryMiB: 128, rootGiB: 4 } },
+      "FLAVOR_MEMORY_TOO_SMALL",
+    ],
     ["a guest larger than the host", { flavor: { vcpus: 1, memoryMiB: 1_000_000, rootGiB: 1 } }, "NO_CAPACITY"],
     ["a volume that is not there", { blockDevices: [blockDevice("missing")] }, "VOLUME_CONNECT_FAILED"],
-    ["a volume of a type that nobody serves", { blockDevices: [{ connection: connection("vol-1", { type: "ceph" }) }] }, "NOT_SUPPORTED"],
+    [
+      "a volume of a type that nobody serves",
+      { blockDevices: [{ connection: connection("vol-1", { type: "ceph" }) }] },
+      "NOT_SUPPORTED",
+    ],
     ["a name that is taken", { uuid: OTHER_UUID, name: "taken" }, "INSTANCE_EXISTS"],
     ["a uuid that is taken", { uuid: OTHER_UUID.replace("9", "8"), name: "other" }, "INSTANCE_EXISTS"],
     ["a port that is taken", { vifs: [vif(7, { macAddress: "52:54:00:00:00:77" })] }, "CONFLICT"],
@@ -139,7 +160,12 @@ describe("spawn", () => {
   it.each(REFUSALS)("refuses %s, and leaves nothing", async (_what, changes, code) => {
     const stage = await openStage();
     await stage.driver.spawn(
-      smallSpec({ uuid: OTHER_UUID.replace("9", "8"), name: "taken", blockDevices: [blockDevice("vol-2")], vifs: [vif(7)] }),
+      smallSpec({
+        uuid: OTHER_UUID.replace("9", "8"),
+        name: "taken",
+        blockDevices: [blockDevice("vol-2")],
+        vifs: [vif(7)],
+      }),
     );
     const before = worldOf(stage);
     const error = await failureOf(stage.driver.spawn(smallSpec(changes)));
@@ -181,7 +207,11 @@ describe("spawn", () => {
     const stage = await openStage();
     stage.driver.faults.failOn("disks.create", { error: new TypeError("/srv/secret/path is undefined") });
     const error = await failureOf(stage.driver.spawn(smallSpec()));
-    expect(error).toMatchObject({ code: "INTERNAL", detail: "/srv/secret/path is undefined", cause: { name: "TypeError" } });
+    expect(error).toMatchObject({
+      code: "INTERNAL",
+      detail: "/srv/secret/path is undefined",
+      cause: { name: "TypeError" },
+    });
     expect(JSON.stringify(error)).not.toContain("secret");
     expect(stage.world.ledger()).toEqual([]);
   });
@@ -215,7 +245,13 @@ describe("plan", () => {
   it("refuses what spawn refuses at the door", async () => {
     const { driver } = await openStage();
     const spec = smallSpec({ vifs: [vif(1, { queues: 0 })] });
-    expect(await failureOf(driver.plan(spec))).toMatchObject({ code: "INVALID_ARGUMENT", field: "spec.vifs[0].queues" });
-    expect(await failureOf(driver.spawn(spec))).toMatchObject({ code: "INVALID_ARGUMENT", field: "spec.vifs[0].queues" });
+    expect(await failureOf(driver.plan(spec))).toMatchObject({
+      code: "INVALID_ARGUMENT",
+      field: "spec.vifs[0].queues",
+    });
+    expect(await failureOf(driver.spawn(spec))).toMatchObject({
+      code: "INVALID_ARGUMENT",
+      field: "spec.vifs[0].queues",
+    });
   });
 });

@@ -83,7 +83,11 @@ describe("operations on one instance", () => {
 
   it("of two spawns at once that want one name, one port, one MAC address or one volume, one wins", async () => {
     const { name, vifs = [], blockDevices = [] } = smallSpec();
-    for (const rival of [{ ...otherSpec, name }, { ...otherSpec, vifs }, { ...otherSpec, blockDevices }]) {
+    for (const rival of [
+      { ...otherSpec, name },
+      { ...otherSpec, vifs },
+      { ...otherSpec, blockDevices },
+    ]) {
       const { driver, world } = await openStage();
       const results = await Promise.allSettled([driver.spawn(smallSpec()), driver.spawn(rival)]);
       expect(results.map(({ status }) => status)).toEqual(["fulfilled", "rejected"]);

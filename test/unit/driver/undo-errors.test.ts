@@ -39,7 +39,9 @@ describe("what can't be undone", () => {
     expect(error?.code).toBe("CLEANUP_INCOMPLETE");
     expect(error?.retryable).toBe(true);
     expect(error?.undoErrors).toHaveLength(1);
-    await driver.spawn(smallSpec({ uuid: "99999999-2222-4333-8444-555555555555", name: "other", blockDevices: [], vifs: [] }));
+    await driver.spawn(
+      smallSpec({ uuid: "99999999-2222-4333-8444-555555555555", name: "other", blockDevices: [], vifs: [] }),
+    );
     mend();
     await driver.spawn(smallSpec());
     world.assertSound();

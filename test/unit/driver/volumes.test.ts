@@ -17,10 +17,21 @@ describe("attachVolume", () => {
   it("gives a disk to the guest, now and after the next start", async () => {
     const stage = await running();
     const disk = await stage.driver.attachVolume(instance, connection("vol-3"));
-    expect(disk).toMatchObject({ id: "volume-vol-3", deviceName: "vdc", bus: "virtio", volumeId: "vol-3", readOnly: false });
+    expect(disk).toMatchObject({
+      id: "volume-vol-3",
+      deviceName: "vdc",
+      bus: "virtio",
+      volumeId: "vol-3",
+      readOnly: false,
+    });
     expect(await stage.driver.listDisks(instance)).toContainEqual(disk);
-    expect(stage.world.guest(instance.uuid).definition.disks).toContainEqual(expect.objectContaining({ id: "volume-vol-3", serial: "vol-3" }));
-    expect((await stage.driver.getSpec(instance)).blockDevices).toContainEqual({ connection: connection("vol-3"), deviceName: "vdc" });
+    expect(stage.world.guest(instance.uuid).definition.disks).toContainEqual(
+      expect.objectContaining({ id: "volume-vol-3", serial: "vol-3" }),
+    );
+    expect((await stage.driver.getSpec(instance)).blockDevices).toContainEqual({
+      connection: connection("vol-3"),
+      deviceName: "vdc",
+    });
     await stage.driver.reboot(instance, "hard");
     expect(await stage.driver.listDisks(instance)).toContainEqual(disk);
     stage.world.assertSound();
@@ -29,7 +40,11 @@ describe("attachVolume", () => {
   it("takes the place that it is told", async () => {
     const { driver } = await running();
     const options = { deviceName: "sdq", bus: "scsi", deviceType: "cdrom", tag: "install" } as const;
-    expect(await driver.attachVolume(instance, connection("vol-3"), options)).toMatchObject({ deviceName: "sdq", bus: "scsi", readOnly: true });
+    expect(await driver.attachVolume(instance, connection("vol-3"), options)).toMatchObject({
+      deviceName: "sdq",
+      bus: "scsi",
+      readOnly: true,
+    });
   });
 
   it("of what is attached answers the same, and elsewhere is a conflict", async () => {
@@ -53,7 +68,9 @@ describe("attachVolume", () => {
     const stage = await running();
     await stage.driver.spawn(smallSpec({ ...other, blockDevices: [], vifs: [] }));
     const shared = connection("vol-3", { multiattach: true });
-    expect((await failureOf(stage.driver.attachVolume(other, connection("vol-1", { multiattach: true }))))?.code).toBe("CONFLICT");
+    expect((await failureOf(stage.driver.attachVolume(other, connection("vol-1", { multiattach: true }))))?.code).toBe(
+      "CONFLICT",
+    );
     await stage.driver.attachVolume(instance, shared);
     expect((await failureOf(stage.driver.attachVolume(other, connection("vol-3"))))?.code).toBe("CONFLICT");
     await stage.driver.attachVolume(other, shared);
@@ -64,13 +81,44 @@ describe("attachVolume", () => {
     expect(stage.world.ledger().filter(({ id }) => id === "vol-3")).toEqual([]);
   });
 
+  it("has one call of its connector at a time for a volume, and many for many", async () => {
+    const stage = await running();
+    const spec = smallSpec({ ...other, blockDevices: [], vifs: [] });
+    await stage.driver.spawn(spec);
+    const shared = connection("vol-3", { multiattach: true });
+    const first = stage.driver.faults.hang("volumes.connect", { nth: 1 });
+    const trace = stage.driver.faults.startTrace();
+    const attaching = stage.driver.attachVolume(instance, shared);
+    await first.reached;
+    const waiting = stage.driver.attachVolume(other, shared);
+    await stage.driver.spawn({
+      ...spec,
+      uuid: spec.uuid.replace("9", "7"),
+      name: "web-3",
+      blockDevices: [{ connection: connection("vol-2") }],
+    });
+    const connects = (): readonly (string | undefined)[] =>
+      trace.passed.filter(({ point }) => point === "volumes.connect").map(({ subject }) => subject);
+    expect(connects()).toEqual(["vol-3", "vol-2"]);
+    first.remove();
+    await Promise.all([attaching, waiting]);
+    expect(connects()).toEqual(["vol-3", "vol-2", "vol-3"]);
+    stage.world.assertSound();
+  });
+
   it("is refused while something else is going on with the instance", async () => {
     const stage = await running();
     await stage.driver.rescue(instance, { imageId: "rescue" });
-    expect(await failureOf(stage.driver.attachVolume(instance, connection("vol-3")))).toMatchObject({ code: "INVALID_STATE", state: "rescued" });
+    expect(await failureOf(stage.driver.attachVolume(instance, connection("vol-3")))).toMatchObject({
+      code: "INVALID_STATE",
+      state: "rescued",
+    });
     await stage.driver.unrescue(instance);
     await stage.driver.suspend(instance);
-    expect(await failureOf(stage.driver.attachVolume(instance, connection("vol-3")))).toMatchObject({ code: "INVALID_STATE", state: "suspended" });
+    expect(await failureOf(stage.driver.attachVolume(instance, connection("vol-3")))).toMatchObject({
+      code: "INVALID_STATE",
+      state: "suspended",
+    });
   });
 });
 
@@ -98,7 +146,9 @@ describe("detachVolume", () => {
 
   it("that the guest answers too late is finished by the next call", async () => {
     const stage = await running({ detachMs: 100_000 });
-    expect((await failureOf(stage.driver.detachVolume(instance, connection("vol-1"))))?.code).toBe("DEVICE_DETACH_FAILED");
+    expect((await failureOf(stage.driver.detachVolume(instance, connection("vol-1"))))?.code).toBe(
+      "DEVICE_DETACH_FAILED",
+    );
     await stage.driver.detachVolume(instance, connection("vol-1"));
     expect(stage.world.ledger().filter(({ id }) => id === "vol-1")).toEqual([]);
     stage.world.assertSound();
@@ -123,7 +173,9 @@ describe("detachVolume", () => {
     const { driver } = await running();
     await driver.detachVolume(instance, connection("vol-1"));
     expect(await driver.attachVolume(instance, connection("vol-3"))).toMatchObject({ deviceName: "vdb" });
-    expect((await driver.getSpec(instance)).blockDevices).toEqual([{ connection: connection("vol-3"), deviceName: "vdb" }]);
+    expect((await driver.getSpec(instance)).blockDevices).toEqual([
+      { connection: connection("vol-3"), deviceName: "vdb" },
+    ]);
   });
 
   it("that fails on the host is finished before anything else", async () => {

@@ -35,7 +35,11 @@ describe("the calls of a fake driver", () => {
     const spawning = driver.spawn(spec);
     await hang.reached;
     spec.metadata.role = "db";
-    expect(driver.calls.at(-1)).toMatchObject({ method: "spawn", outcome: "running", args: [{ metadata: { role: "web" } }] });
+    expect(driver.calls.at(-1)).toMatchObject({
+      method: "spawn",
+      outcome: "running",
+      args: [{ metadata: { role: "web" } }],
+    });
     hang.remove();
     await spawning;
     expect(driver.calls.at(-1)).toMatchObject({ outcome: "resolved" });

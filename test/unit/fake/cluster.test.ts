@@ -6,7 +6,12 @@ import type { FakeHostOptions } from "../../../src/fake/index.js";
 
 /** Two drivers over one world, and an instance with a volume on the first. */
 async function cluster(first: FakeHostOptions, second: FakeHostOptions) {
-  const world = new FakeWorld({ hosts: [{ name: "a", ...first }, { name: "b", ...second }] });
+  const world = new FakeWorld({
+    hosts: [
+      { name: "a", ...first },
+      { name: "b", ...second },
+    ],
+  });
   const a = new FakeDriver({ world, host: "a" });
   const b = new FakeDriver({ world, host: "b" });
   await a.initHost();
@@ -57,9 +62,14 @@ describe("a cluster of fake hosts", () => {
   });
 
   it("refuses a destination whose CPU is less, or that has no room", async () => {
-    const weak = await cluster({ storage: "s" }, { storage: "s", cpu: { arch: "x86_64", topology: { sockets: 1, cores: 1, threads: 1 }, features: [] } });
+    const weak = await cluster(
+      { storage: "s" },
+      { storage: "s", cpu: { arch: "x86_64", topology: { sockets: 1, cores: 1, threads: 1 }, features: [] } },
+    );
     const before = weak.world.ledger();
-    await expect(liveMigrate(weak.a, weak.b, weak.spec).result).rejects.toMatchObject({ code: "MIGRATION_PRECHECK_FAILED" });
+    await expect(liveMigrate(weak.a, weak.b, weak.spec).result).rejects.toMatchObject({
+      code: "MIGRATION_PRECHECK_FAILED",
+    });
     expect(weak.world.ledger()).toEqual(before);
     await weak.close();
     const small = await cluster({ storage: "s" }, { storage: "s", memoryMiB: 2048 });

@@ -29,7 +29,9 @@ describe("images", () => {
   });
 
   it("leave nothing behind when they are not there, not what they say, too large, or no longer wanted", async () => {
-    const { images, world, host } = parts({ host: { storageOptions: { capacityBytes: 100 * MIB }, rates: { imageMiBps: 1 } } });
+    const { images, world, host } = parts({
+      host: { storageOptions: { capacityBytes: 100 * MIB }, rates: { imageMiBps: 1 } },
+    });
     world.images.add({ id: "bad", format: "qcow2", sizeBytes: MIB }, { corrupt: true });
     await expect(images.fetch("none")).rejects.toMatchObject({ code: "IMAGE_NOT_FOUND" });
     await expect(images.fetch("bad")).rejects.toMatchObject({ code: "IMAGE_UNACCEPTABLE" });
@@ -78,8 +80,12 @@ describe("disks", () => {
   it("are made, listed, grown, parked, put back and removed", async () => {
     const { disks, host } = parts();
     await disks.create({ instanceUuid: UUID, name: "root", sizeBytes: GIB });
-    await expect(disks.create({ instanceUuid: UUID, name: "root", sizeBytes: GIB })).rejects.toMatchObject({ code: "CONFLICT" });
-    await expect(disks.create({ instanceUuid: UUID, name: "../x", sizeBytes: GIB })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(disks.create({ instanceUuid: UUID, name: "root", sizeBytes: GIB })).rejects.toMatchObject({
+      code: "CONFLICT",
+    });
+    await expect(disks.create({ instanceUuid: UUID, name: "../x", sizeBytes: GIB })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+    });
     await disks.park(UUID, "resize");
     await disks.park(UUID, "resize");
     await disks.resize(UUID, "root", 2 * GIB);
@@ -90,7 +96,9 @@ describe("disks", () => {
     expect([root!.virtualSizeBytes, swap!.virtualSizeBytes]).toEqual([2 * GIB, MIB]);
     await disks.restore(UUID, "resize");
     await disks.restore(UUID, "resize");
-    expect((await disks.list(UUID)).map(({ name, virtualSizeBytes }) => [name, virtualSizeBytes])).toEqual([["root", GIB]]);
+    expect((await disks.list(UUID)).map(({ name, virtualSizeBytes }) => [name, virtualSizeBytes])).toEqual([
+      ["root", GIB],
+    ]);
     await disks.park(UUID, "again");
     await disks.discardParked(UUID, "again");
     expect(await disks.listInstances()).toEqual([UUID]);
@@ -104,7 +112,9 @@ describe("disks", () => {
   it("take their whole size at once on thick storage, and what is written on thin", async () => {
     const thick = parts({ host: { storageOptions: { capacityBytes: 3 * GIB, thick: true } } });
     await thick.disks.create({ instanceUuid: UUID, name: "root", sizeBytes: 2 * GIB });
-    await expect(thick.disks.create({ instanceUuid: UUID, name: "swap", sizeBytes: 2 * GIB })).rejects.toMatchObject({ code: "DISK_FULL" });
+    await expect(thick.disks.create({ instanceUuid: UUID, name: "swap", sizeBytes: 2 * GIB })).rejects.toMatchObject({
+      code: "DISK_FULL",
+    });
     await expect(thick.disks.resize(UUID, "root", 4 * GIB)).rejects.toMatchObject({ code: "DISK_FULL" });
     expect(await thick.disks.capacity()).toEqual({ totalBytes: 3 * GIB, usedBytes: 2 * GIB, leastAvailableBytes: GIB });
     const thin = parts({ host: { storageOptions: { capacityBytes: 3 * GIB } } });
@@ -153,23 +163,39 @@ describe("volumes", () => {
     await expect(connector!.connect(connection, UUID)).rejects.toMatchObject({ code: "FAKE_UNREACHABLE" });
     world.heal(host.name);
     world.volumes.delete(connection.volumeId);
-    await expect(connector!.connect(connection, UUID)).rejects.toMatchObject({ code: "VOLUME_CONNECT_FAILED", retryable: false });
-    const invalid = (change: object): (() => void) => () => connector!.validate({ ...connection, ...change }, "spec.volume");
+    await expect(connector!.connect(connection, UUID)).rejects.toMatchObject({
+      code: "VOLUME_CONNECT_FAILED",
+      retryable: false,
+    });
+    const invalid =
+      (change: object): (() => void) =>
+      () =>
+        connector!.validate({ ...connection, ...change }, "spec.volume");
     expect(invalid({ volumeId: "a b" })).toThrow(expect.objectContaining({ field: "spec.volume.volumeId" }));
     expect(invalid({ data: { host: "x" } })).toThrow(expect.objectContaining({ field: "spec.volume.data.host" }));
   });
 });
 
 describe("ports", () => {
-  const vif: Vif = { type: "bridge", id: "port-1", macAddress: "52:54:00:00:00:01", bridge: "br0", network: { id: "n" } };
+  const vif: Vif = {
+    type: "bridge",
+    id: "port-1",
+    macAddress: "52:54:00:00:00:01",
+    bridge: "br0",
+    network: { id: "n" },
+  };
 
   it("get a TAP of their own on a bridge that is there", async () => {
     const { vifs, host } = parts({ host: { bridges: ["br0"] } });
     expect(await vifs.plug(vif, UUID)).toEqual({ type: "tap", deviceName: "tapport-1", bridge: "br0", queues: 1 });
     await vifs.plug(vif, UUID);
     await expect(vifs.plug(vif, "other")).rejects.toMatchObject({ code: "VIF_PLUG_FAILED", retryable: false });
-    await expect(vifs.plug({ ...vif, id: "port-2", bridge: "br9" }, UUID)).rejects.toMatchObject({ code: "VIF_PLUG_FAILED" });
-    await expect(vifs.plug({ ...vif, id: "port-2", deviceName: "tapport-1" }, UUID)).rejects.toMatchObject({ code: "VIF_PLUG_FAILED" });
+    await expect(vifs.plug({ ...vif, id: "port-2", bridge: "br9" }, UUID)).rejects.toMatchObject({
+      code: "VIF_PLUG_FAILED",
+    });
+    await expect(vifs.plug({ ...vif, id: "port-2", deviceName: "tapport-1" }, UUID)).rejects.toMatchObject({
+      code: "VIF_PLUG_FAILED",
+    });
     const user: Vif = { type: "user", id: "port-3", macAddress: "52:54:00:00:00:03", network: { id: "n" } };
     expect(await vifs.plug(user, UUID)).toEqual({ type: "user" });
     await vifs.unplug(vif, "other");
@@ -199,7 +225,11 @@ describe("ports", () => {
 describe("filters", () => {
   it("go from basic to applied and never back, and refreshes can be collected", async () => {
     const { firewall, host } = parts();
-    const instance = { uuid: UUID, name: "i", ports: [{ id: "p", macAddress: "", securityGroups: ["web"], portSecurityEnabled: false }] };
+    const instance = {
+      uuid: UUID,
+      name: "i",
+      ports: [{ id: "p", macAddress: "", securityGroups: ["web"], portSecurityEnabled: false }],
+    };
     await firewall.setupBasicFiltering(instance);
     await firewall.prepareInstanceFilter(instance);
     expect(await firewall.instanceFilterExists(instance)).toBe(false);

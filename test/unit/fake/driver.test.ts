@@ -29,7 +29,9 @@ describe("a fake driver", () => {
     expect(world.guest(spec.uuid).state).toBe("running");
     expect(clock.pending).toBe(0);
     await expect(driver.getInfo(spec)).rejects.toMatchObject({ code: "CLOSED" });
-    expect(() => void new FakeDriver({ world, host: "nowhere" })).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
+    expect(() => void new FakeDriver({ world, host: "nowhere" })).toThrow(
+      expect.objectContaining({ code: "INVALID_ARGUMENT" }),
+    );
   });
 
   it("works on the machine's clock as well", async () => {
@@ -67,7 +69,11 @@ describe("validation", () => {
     ["a name with an option in it", "spec.name", (spec) => ({ ...spec, name: "a,b=c" })],
     ["a name of two lines", "spec.name", (spec) => ({ ...spec, name: "a\nb" })],
     ["no memory", "spec.flavor.memoryMiB", (spec) => ({ ...spec, flavor: { ...spec.flavor, memoryMiB: 0 } })],
-    ["a MAC address that is none", "spec.vifs[0].macAddress", (spec) => ({ ...spec, vifs: [fakeVif({ macAddress: "x" })] })],
+    [
+      "a MAC address that is none",
+      "spec.vifs[0].macAddress",
+      (spec) => ({ ...spec, vifs: [fakeVif({ macAddress: "x" })] }),
+    ],
     ["a field that is not known", "spec.nics", (spec) => ({ ...spec, nics: [] })],
     ["a uuid that is none", "spec.uuid", (spec) => ({ ...spec, uuid: "1" })],
   ];
@@ -84,7 +90,12 @@ describe("validation", () => {
   it("rejects with the errors that other drivers reject with", async () => {
     const { driver, world, spec } = await ready();
     const unknown = world.spec();
-    for (const call of [driver.getInfo(unknown), driver.powerOn(unknown), driver.pause(unknown), driver.reboot(unknown, "hard")]) {
+    for (const call of [
+      driver.getInfo(unknown),
+      driver.powerOn(unknown),
+      driver.pause(unknown),
+      driver.reboot(unknown, "hard"),
+    ]) {
       await expect(call).rejects.toMatchObject({ code: "INSTANCE_NOT_FOUND", instance: { uuid: unknown.uuid } });
     }
     await driver.destroy(unknown);
@@ -125,9 +136,14 @@ describe("capacity", () => {
   });
 
   it("of a full disk is told with its own error, and the instance is not half there", async () => {
-    const { driver, world, spec } = await ready({ host: { storageOptions: { capacityBytes: 1024 ** 3, thick: true } } });
+    const { driver, world, spec } = await ready({
+      host: { storageOptions: { capacityBytes: 1024 ** 3, thick: true } },
+    });
     const flavor = { vcpus: 1, memoryMiB: 512, rootGiB: 2 };
-    await expect(driver.spawn({ ...spec, flavor })).rejects.toMatchObject({ code: "DISK_FULL", instance: { uuid: spec.uuid } });
+    await expect(driver.spawn({ ...spec, flavor })).rejects.toMatchObject({
+      code: "DISK_FULL",
+      instance: { uuid: spec.uuid },
+    });
     expect(world.ledger()).toEqual([]);
     await driver.close();
   });

@@ -3,7 +3,8 @@ import type { DriverEvent, HypervisorEvent } from "../../../src/driver/index.js"
 import { FakeDriver } from "../../../src/fake/index.js";
 import { bench, transitions } from "./parts.js";
 
-const isTransition = (name: string) => (event: HypervisorEvent) => event.type === "lifecycle" && event.transition === name;
+const isTransition = (name: string) => (event: HypervisorEvent) =>
+  event.type === "lifecycle" && event.transition === name;
 
 async function cycle() {
   const parts = await bench({ definition: { guestAgent: false } });
@@ -67,7 +68,11 @@ describe("events of a fake hypervisor", () => {
     await guest.start();
     await hypervisor.close();
     world.crashGuest(guest.uuid);
-    expect(events.map((event) => (event.type === "connection" ? event.state : event.type))).toEqual(["lost", "connected", "lifecycle"]);
+    expect(events.map((event) => (event.type === "connection" ? event.state : event.type))).toEqual([
+      "lost",
+      "connected",
+      "lifecycle",
+    ]);
   });
 
   it("reach whoever reads the driver, in order and with who caused them", async () => {
@@ -91,6 +96,8 @@ describe("events of a fake hypervisor", () => {
       ...["started by self", "stopped by self", "started by self", "stopped by guest"],
       ...["started by self", "crashed by crash"],
     ]);
-    expect(seen.map(({ sequence }) => sequence)).toEqual([...seen].map(({ sequence }) => sequence).sort((x, y) => x - y));
+    expect(seen.map(({ sequence }) => sequence)).toEqual(
+      [...seen].map(({ sequence }) => sequence).sort((x, y) => x - y),
+    );
   });
 });

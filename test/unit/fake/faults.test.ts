@@ -9,7 +9,11 @@ describe("a fault", () => {
     const { faults, guest } = await bench();
     const fault = faults.failOn("guest.info", { nth: 2 });
     await guest.info();
-    await expect(guest.info()).rejects.toMatchObject({ code: "FAKE_FAULT", point: "guest.info", instance: { uuid: UUID } });
+    await expect(guest.info()).rejects.toMatchObject({
+      code: "FAKE_FAULT",
+      point: "guest.info",
+      instance: { uuid: UUID },
+    });
     await guest.info();
     expect(fault.hits).toBe(1);
     await fault.reached;
@@ -39,7 +43,13 @@ describe("a fault", () => {
     for (const at of ["before", "partial", "after"] as const) {
       const { faults, collaborators, world } = await bench();
       faults.failOn("vifs.plug", { at });
-      const vif = { type: "bridge", id: "port-2", macAddress: "52:54:00:00:00:02", bridge: "br0", network: { id: "n" } } as const;
+      const vif = {
+        type: "bridge",
+        id: "port-2",
+        macAddress: "52:54:00:00:00:02",
+        bridge: "br0",
+        network: { id: "n" },
+      } as const;
       await expect(collaborators.vifs.plug(vif, UUID)).rejects.toMatchObject({ code: "FAKE_FAULT" });
       states.push(world.ledger().find(({ kind, id }) => kind === "port" && id === "port-2")?.state ?? "absent");
       await collaborators.vifs.unplug(vif, UUID);
@@ -89,7 +99,9 @@ describe("a fault", () => {
 
   it("is refused where there is no such point or stage", async () => {
     const { faults } = await bench();
-    expect(() => faults.failOn("guest.fly" as FaultPoint)).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT", field: "target" }));
+    expect(() => faults.failOn("guest.fly" as FaultPoint)).toThrow(
+      expect.objectContaining({ code: "INVALID_ARGUMENT", field: "target" }),
+    );
     expect(() => faults.failOn("guest.pause", { at: "partial" })).toThrow(expect.objectContaining({ field: "at" }));
   });
 });
@@ -99,7 +111,14 @@ describe("fault points", () => {
     const { faults } = await bench();
     const names = faults.points.map(({ point }) => point);
     expect(new Set(names).size).toBe(names.length);
-    for (const point of ["driver.spawn", "hypervisor.define", "guest.start", "agent.freeze", "images.fetch", "disks.create"]) {
+    for (const point of [
+      "driver.spawn",
+      "hypervisor.define",
+      "guest.start",
+      "agent.freeze",
+      "images.fetch",
+      "disks.create",
+    ]) {
       expect(names).toContain(point);
     }
     expect(FAULT_POINTS.get("disks.create")!.stages).toEqual(["before", "partial", "after"]);
@@ -110,12 +129,24 @@ describe("fault points", () => {
   it("stand for every method of the collaborators and the seams", async () => {
     const { collaborators, hypervisor, guest } = await bench();
     const { images, disks, vifs, firewall, secrets, state } = collaborators;
-    const objects = { images, disks, vifs, firewall, secrets, state, volumes: collaborators.volumes[0]!, hypervisor, guest, agent: guest.agent! };
+    const objects = {
+      images,
+      disks,
+      vifs,
+      firewall,
+      secrets,
+      state,
+      volumes: collaborators.volumes[0]!,
+      hypervisor,
+      guest,
+      agent: guest.agent!,
+    };
     const synchronous = new Set(["constructor", "validate", "check", "plan", "filterDeferApplyOn"]);
     for (const [room, object] of Object.entries(objects)) {
       const prototype = Object.getPrototypeOf(object) as object;
       for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
-        if (typeof value === "function" && !synchronous.has(name)) expect([...FAULT_POINTS.keys()]).toContain(`${room}.${name}`);
+        if (typeof value === "function" && !synchronous.has(name))
+          expect([...FAULT_POINTS.keys()]).toContain(`${room}.${name}`);
       }
     }
   });
@@ -130,7 +161,14 @@ describe("fault points", () => {
     const points = trace.passed.map(({ point }) => point);
     expect(points[0]).toBe("driver.spawn");
     expect(points).not.toContain("driver.getNumInstances");
-    const effects = ["images.fetch", "disks.create", "vifs.plug", "hypervisor.define", "firewall.applyInstanceFilter", "guest.start"];
+    const effects = [
+      "images.fetch",
+      "disks.create",
+      "vifs.plug",
+      "hypervisor.define",
+      "firewall.applyInstanceFilter",
+      "guest.start",
+    ];
     expect(effects.map((point) => points.indexOf(point as FaultPoint))).toEqual(
       effects.map((point) => points.indexOf(point as FaultPoint)).sort((x, y) => x - y),
     );

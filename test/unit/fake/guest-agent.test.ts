@@ -47,7 +47,10 @@ describe("the agent of a fake guest", () => {
     world.setBehaviour(guest.uuid, { agent });
     await guest.start();
     const before = world.clock.now();
-    await expect(guest.agent!.ping({ deadline: 1500 })).rejects.toMatchObject({ code: "AGENT_UNRESPONSIVE", retryable: true });
+    await expect(guest.agent!.ping({ deadline: 1500 })).rejects.toMatchObject({
+      code: "AGENT_UNRESPONSIVE",
+      retryable: true,
+    });
     expect(world.clock.now() - before).toBe(agent === "hung" ? 1500 : 0);
     const aborted = guest.agent!.ping({ signal: AbortSignal.abort() });
     await expect(aborted).rejects.toMatchObject({ code: "ABORTED" });

@@ -4,7 +4,10 @@ import type { GuestDisk, GuestNic } from "../../../src/driver/index.js";
 import { bench } from "./parts.js";
 import type { Bench } from "./parts.js";
 
-async function volumeDisk({ collaborators, world, guest }: Bench, options: { multiattach?: boolean; name?: string } = {}): Promise<GuestDisk> {
+async function volumeDisk(
+  { collaborators, world, guest }: Bench,
+  options: { multiattach?: boolean; name?: string } = {},
+): Promise<GuestDisk> {
   const connection = world.volumes.create({ type: "fake" });
   const source = await collaborators.volumes[0]!.connect(connection, guest.uuid);
   return {
@@ -19,7 +22,13 @@ async function volumeDisk({ collaborators, world, guest }: Bench, options: { mul
 }
 
 async function secondNic({ collaborators, guest }: Bench): Promise<GuestNic> {
-  const vif = { type: "bridge", id: "port-2", macAddress: "52:54:00:00:00:02", bridge: "br0", network: { id: "net" } } as const;
+  const vif = {
+    type: "bridge",
+    id: "port-2",
+    macAddress: "52:54:00:00:00:02",
+    bridge: "br0",
+    network: { id: "net" },
+  } as const;
   const backend = await collaborators.vifs.plug(vif, guest.uuid);
   return { id: vif.id, macAddress: vif.macAddress, model: "virtio", backend, queues: 1 };
 }
@@ -47,7 +56,9 @@ describe("a disk", () => {
     await expect(guest.attachDisk({ ...disk, id: "root" })).rejects.toMatchObject({ code: "CONFLICT" });
     await expect(guest.attachDisk({ ...disk, deviceName: "vda" })).rejects.toMatchObject({ code: "CONFLICT" });
     const missing: GuestDisk["source"] = { type: "block", path: "/dev/fake/nothing", format: "raw" };
-    await expect(guest.attachDisk({ ...disk, source: missing })).rejects.toMatchObject({ code: "DEVICE_ATTACH_FAILED" });
+    await expect(guest.attachDisk({ ...disk, source: missing })).rejects.toMatchObject({
+      code: "DEVICE_ATTACH_FAILED",
+    });
     await expect(guest.attachDisk({ ...disk, bus: "ide" })).rejects.toMatchObject({ code: "DEVICE_ATTACH_FAILED" });
     expect((await guest.definition()).disks).toHaveLength(1);
     await guest.attachDisk(disk);
@@ -131,11 +142,16 @@ describe("a NIC", () => {
     const { guest } = parts;
     const nic = await secondNic(parts);
     await guest.start();
-    await expect(guest.attachNic({ ...nic, macAddress: "52:54:00:00:00:01" })).rejects.toMatchObject({ code: "CONFLICT" });
+    await expect(guest.attachNic({ ...nic, macAddress: "52:54:00:00:00:01" })).rejects.toMatchObject({
+      code: "CONFLICT",
+    });
     await guest.attachNic(nic);
     expect((await guest.definition()).nics).toHaveLength(2);
     expect(await guest.detachNic("port-2", { timeoutMs: 1000 })).toBe("detached");
-    await parts.collaborators.vifs.unplug({ type: "user", id: "port-2", macAddress: "", network: { id: "" } }, guest.uuid);
+    await parts.collaborators.vifs.unplug(
+      { type: "user", id: "port-2", macAddress: "", network: { id: "" } },
+      guest.uuid,
+    );
     await expect(guest.attachNic(nic)).rejects.toMatchObject({ code: "DEVICE_ATTACH_FAILED", device: "port-2" });
   });
 });
@@ -173,7 +189,9 @@ describe("the content of a disk", () => {
     await collaborators.disks.removeTemporary(path);
     const abort = new AbortController();
     abort.abort();
-    await expect(guest.copyDisk!("root", path, "raw", { signal: abort.signal })).rejects.toMatchObject({ code: "ABORTED" });
+    await expect(guest.copyDisk!("root", path, "raw", { signal: abort.signal })).rejects.toMatchObject({
+      code: "ABORTED",
+    });
     expect(host.storage.get(path)).toBeUndefined();
   });
 
@@ -187,7 +205,11 @@ describe("the content of a disk", () => {
     await guest.start();
     const basePath = (source as { path: string }).path;
     const overlay = { type: "file", path: world.volumes.createOverlay("overlay", basePath), format: "qcow2" } as const;
-    const stranger = { type: "file", path: world.volumes.createOverlay("stranger", overlay.path), format: "qcow2" } as const;
+    const stranger = {
+      type: "file",
+      path: world.volumes.createOverlay("stranger", overlay.path),
+      format: "qcow2",
+    } as const;
     await expect(guest.snapshotDisk!(disk.id, stranger)).rejects.toMatchObject({ code: "DEVICE_ATTACH_FAILED" });
     await guest.snapshotDisk!(disk.id, overlay);
     world.guest(guest.uuid).write(disk.id, "after");

@@ -143,10 +143,19 @@ describe("a fake guest", () => {
     const stopped = world.ledger();
     await hypervisor.redefine({ ...definition, vcpus: 16 });
     await guest.start();
-    const [other] = [await hypervisor.define({ ...definition, uuid: guest.uuid.replace("1", "9"), name: "other", disks: [], nics: [], vcpus: 1 })];
-    await expect(other!.start()).rejects.toMatchObject({ code: "NO_CAPACITY" });
+    const [other] = [
+      await hypervisor.define({
+        ...definition,
+        uuid: guest.uuid.replace("1", "9"),
+        name: "other",
+        disks: [],
+        nics: [],
+        vcpus: 1,
+      }),
+    ];
+    await expect(other.start()).rejects.toMatchObject({ code: "NO_CAPACITY" });
     await guest.kill();
-    await hypervisor.undefine(other!.uuid);
+    await hypervisor.undefine(other.uuid);
     await collaborators.vifs.unplug({ type: "user", id: "port-1", macAddress: "", network: { id: "" } }, guest.uuid);
     await expect(guest.start()).rejects.toMatchObject({ code: "GUEST_START_FAILED", device: "port-1" });
     await collaborators.disks.remove(guest.uuid, "root");
@@ -169,7 +178,12 @@ describe("a fake guest", () => {
     const { guest, hypervisor } = await bench();
     await guest.start();
     const definition = await guest.definition();
-    const twin = await hypervisor.define({ ...definition, uuid: definition.uuid.replace("1", "2"), name: "twin", nics: [] });
+    const twin = await hypervisor.define({
+      ...definition,
+      uuid: definition.uuid.replace("1", "2"),
+      name: "twin",
+      nics: [],
+    });
     await expect(twin.start()).rejects.toMatchObject({ code: "GUEST_START_FAILED", device: "root" });
     await guest.kill();
     await twin.start();

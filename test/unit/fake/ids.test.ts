@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { FakeDriver, FakeWorld, fakeSpec, SeededRandom } from "../../../src/fake/index.js";
+import { FakeDriver, FakeIds, FakeWorld, fakeSpec, SeededRandom } from "../../../src/fake/index.js";
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 const MAC = /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/;
@@ -30,11 +30,15 @@ describe("ids of a fake world", () => {
         const uuids = Array.from({ length: 50 }, () => random.uuid());
         expect(new Set(uuids).size).toBe(50);
         for (const uuid of uuids) expect(uuid).toMatch(UUID);
-        expect(random.mac()).toMatch(MAC);
         expect(new SeededRandom(random.state).uuid()).toBe(random.uuid());
         for (let i = 0; i < 20; i++) expect(random.below(3)).toBeLessThan(3);
       }),
     );
+    const ids = FakeIds.of(3);
+    const macs = Array.from({ length: 50_000 }, () => ids.mac());
+    expect(new Set(macs).size).toBe(50_000);
+    expect(macs[0]).toMatch(MAC);
+    expect(new FakeIds(ids.state).mac()).toBe(ids.mac());
     expect(() => new SeededRandom(0.5)).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
   });
 

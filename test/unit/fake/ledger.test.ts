@@ -39,20 +39,36 @@ describe("the invariants", () => {
 
   const breaches: readonly [string, RegExp, (host: FakeHost, uuid: string) => void][] = [
     ["claims that no guest has", /MiB are claimed/, (host) => void (host.claimed.memoryMiB += 1)],
-    ["a port that no instance has", /port stray belongs to no instance/, (host, uuid) => {
-      const port = [...host.ports.values()].find(({ owner }) => owner === uuid)!;
-      host.ports.set("stray", { ...port, id: "stray", owner: "nobody" });
-    }],
+    [
+      "a port that no instance has",
+      /port stray belongs to no instance/,
+      (host, uuid) => {
+        const port = [...host.ports.values()].find(({ owner }) => owner === uuid)!;
+        host.ports.set("stray", { ...port, id: "stray", owner: "nobody" });
+      },
+    ],
     ["a guest without its port", /has lost .*no interface/, (host) => host.portByDevice.clear()],
-    ["a guest without its disk", /has lost root/, (host, uuid) => host.storage.remove(host.storage.pathOf("disks", uuid, "root"))],
+    [
+      "a guest without its disk",
+      /has lost root/,
+      (host, uuid) => host.storage.remove(host.storage.pathOf("disks", uuid, "root")),
+    ],
     ["half-made things", /half-made/, (host) => void ([...host.ports.values()][0]!.bridged = false)],
     ["what an operation has left", /was left behind/, (host) => void host.storage.tokens.add("token")],
     ["an operation in the journal", /operation x was left behind/, (host) => void host.state.set("operations/x", "{}")],
-    ["saved memory that is gone", /suspended and has no saved memory/, (host, uuid) => {
-      host.guest(uuid).state = "suspended";
-      Object.assign(host.claimed, { memoryMiB: 0, vcpus: 0, guests: 0 });
-    }],
-    ["a name that is another's", /name of guest/, (host, uuid) => void host.uuidByName.set(host.guest(uuid).definition.name, "x")],
+    [
+      "saved memory that is gone",
+      /suspended and has no saved memory/,
+      (host, uuid) => {
+        host.guest(uuid).state = "suspended";
+        Object.assign(host.claimed, { memoryMiB: 0, vcpus: 0, guests: 0 });
+      },
+    ],
+    [
+      "a name that is another's",
+      /name of guest/,
+      (host, uuid) => void host.uuidByName.set(host.guest(uuid).definition.name, "x"),
+    ],
     ["bytes that no file has", /bytes are counted/, (host) => void ([...host.storage.files][0]!.allocatedBytes += 1)],
   ];
 

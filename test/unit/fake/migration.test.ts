@@ -6,7 +6,12 @@ import { definitionOf, transitions, UUID } from "./parts.js";
 /** Two hosts, a running guest on the first, and the second ready to receive it. */
 async function twoHosts(options: { readonly shared?: boolean; readonly memoryMiB?: number } = {}) {
   const storage = options.shared === false ? {} : { storage: "shared" };
-  const world = new FakeWorld({ hosts: [{ name: "a", ...storage }, { name: "b", ...storage }] });
+  const world = new FakeWorld({
+    hosts: [
+      { name: "a", ...storage },
+      { name: "b", ...storage },
+    ],
+  });
   const a = createFakeParts({ world, host: "a" });
   const b = createFakeParts({ world, host: "b" });
   const events: Record<"a" | "b", HypervisorEvent[]> = { a: [], b: [] };
@@ -14,15 +19,34 @@ async function twoHosts(options: { readonly shared?: boolean; readonly memoryMiB
   await b.hypervisor.open({ clock: world.clock, onEvent: (event) => events.b.push(event) });
   const image = await a.collaborators.images.fetch("cirros");
   const request = { instanceUuid: UUID, name: "root", sizeBytes: 1024 ** 3, image };
-  const disk = { id: "root", bus: "virtio", deviceType: "disk", deviceName: "vda", readOnly: false, shareable: false } as const;
+  const disk = {
+    id: "root",
+    bus: "virtio",
+    deviceType: "disk",
+    deviceName: "vda",
+    readOnly: false,
+    shareable: false,
+  } as const;
   const source = await a.collaborators.disks.create(request);
   const memory = { memoryMiB: options.memoryMiB ?? 1024 };
   const guest = await a.hypervisor.define(definitionOf({ disks: [{ ...disk, source }], ...memory }));
   await guest.start();
   const copyDisks = options.shared === false ? ["root"] : [];
-  const there = options.shared === false ? await b.collaborators.disks.create({ ...request, image: await b.collaborators.images.fetch("cirros") }) : source;
-  const { token } = await b.hypervisor.prepareIncoming(definitionOf({ disks: [{ ...disk, source: there }], ...memory }), { copyDisks });
-  const migration: GuestMigrationRequest = { token, copyDisks, downtimeMs: 500, allowPostcopy: true, autoConverge: false };
+  const there =
+    options.shared === false
+      ? await b.collaborators.disks.create({ ...request, image: await b.collaborators.images.fetch("cirros") })
+      : source;
+  const { token } = await b.hypervisor.prepareIncoming(
+    definitionOf({ disks: [{ ...disk, source: there }], ...memory }),
+    { copyDisks },
+  );
+  const migration: GuestMigrationRequest = {
+    token,
+    copyDisks,
+    downtimeMs: 500,
+    allowPostcopy: true,
+    autoConverge: false,
+  };
   return { world, a, b, events, guest, migration };
 }
 
@@ -104,7 +128,12 @@ describe("a migration between fake hosts", () => {
     const options = { memoryMiB: 8192 };
     const { world, guest, migration, events } = await twoHosts(options);
     world.setBehaviour(UUID, { dirtyMiBps: 2000 });
-    expect(await guest.migrate!(migration, once("memory", () => guest.forceCompleteMigration!("postcopy"), 2))).toBe("completed");
+    expect(
+      await guest.migrate!(
+        migration,
+        once("memory", () => guest.forceCompleteMigration!("postcopy"), 2),
+      ),
+    ).toBe("completed");
     expect(transitions(events.a)).toContain("postcopyStarted");
     const broken = await twoHosts(options);
     broken.world.setBehaviour(UUID, { dirtyMiBps: 2000 });
@@ -123,7 +152,11 @@ describe("a migration between fake hosts", () => {
   it.each([
     ["is aborted", "aborted", ({ guest }: Awaited<ReturnType<typeof twoHosts>>) => guest.abortMigration!()],
     ["loses its link", "failed", ({ world }: Awaited<ReturnType<typeof twoHosts>>) => world.partition("b")],
-    ["is not awaited any more", "failed", ({ b }: Awaited<ReturnType<typeof twoHosts>>) => b.hypervisor.abortIncoming(UUID)],
+    [
+      "is not awaited any more",
+      "failed",
+      ({ b }: Awaited<ReturnType<typeof twoHosts>>) => b.hypervisor.abortIncoming(UUID),
+    ],
   ] as const)("leaves the guest running where it was when it %s", async (_name, outcome, act) => {
     const hosts = await twoHosts({ memoryMiB: 8192 });
     const { guest, world, b, migration } = hosts;
@@ -174,10 +207,27 @@ describe("a migration between fake hosts", () => {
     expect(a.host.guests.get(UUID)!.state).toBe("shutdown");
   });
 
+  it("gives back once what was set aside for a guest that ended while it waited", async () => {
+    const { a, b, world } = await twoHosts();
+    await b.hypervisor.find(UUID).then((guest) => guest!.kill());
+    await b.hypervisor.abortIncoming(UUID);
+    await b.hypervisor.undefine(UUID);
+    const waiting = await b.hypervisor.prepareIncoming(definitionOf(), { copyDisks: [] });
+    expect(waiting.token).toMatchObject({ host: "b", uuid: UUID });
+    b.host.guest(UUID).state = "crashed";
+    Object.assign(b.host.claimed, { memoryMiB: 0, vcpus: 0, guests: 0 });
+    await b.hypervisor.abortIncoming(UUID);
+    expect(b.host.claimed).toEqual({ memoryMiB: 0, vcpus: 0, guests: 0 });
+    expect(a.host.claimed.guests).toBe(1);
+    world.assertSound();
+  });
+
   it("leaves nothing when the destination has no room", async () => {
     const world = new FakeWorld({ hosts: [{ name: "b", memoryMiB: 1024 }] });
     const { hypervisor } = createFakeParts({ world });
-    await expect(hypervisor.prepareIncoming(definitionOf(), { copyDisks: [] })).rejects.toMatchObject({ code: "NO_CAPACITY" });
+    await expect(hypervisor.prepareIncoming(definitionOf(), { copyDisks: [] })).rejects.toMatchObject({
+      code: "NO_CAPACITY",
+    });
     expect(world.ledger()).toEqual([]);
   });
 });

@@ -1,7 +1,7 @@
 /** A defined guest on a fake hypervisor, for tests of the seam itself. */
 import type { Guest, GuestDefinition, HypervisorEvent } from "../../../src/driver/index.js";
 import { createFakeParts } from "../../../src/fake/index.js";
-import type { FakeCapabilities, FakeDriverOptions } from "../../../src/fake/index.js";
+import type { FakeCapabilities, FakeDriverOptions, FakeParts } from "../../../src/fake/index.js";
 
 export const UUID = "11111111-2222-4333-8444-555555555555";
 
@@ -20,7 +20,7 @@ export function definitionOf(overrides: Partial<GuestDefinition> = {}): GuestDef
   };
 }
 
-export interface Bench extends ReturnType<typeof createFakeParts> {
+export interface Bench extends FakeParts {
   readonly events: HypervisorEvent[];
   readonly guest: Guest;
 }
@@ -37,7 +37,13 @@ export async function bench(
   const { disks, vifs, images } = parts.collaborators;
   const image = await images.fetch("cirros");
   const source = await disks.create({ instanceUuid: UUID, name: "root", sizeBytes: 1024 ** 3, image });
-  const vif = { type: "bridge", id: "port-1", macAddress: "52:54:00:00:00:01", bridge: "br0", network: { id: "net" } } as const;
+  const vif = {
+    type: "bridge",
+    id: "port-1",
+    macAddress: "52:54:00:00:00:01",
+    bridge: "br0",
+    network: { id: "net" },
+  } as const;
   const backend = await vifs.plug(vif, UUID);
   const guest = await parts.hypervisor.define(
     definitionOf({

@@ -3,6 +3,8 @@ import { FACET_METHODS, FACET_REQUIREMENTS, supports, withAllFacets } from "../.
 import type { FacetName } from "../../../src/driver/index.js";
 import { FAKE_PRESETS, FakeDriver, fakeSpec } from "../../../src/fake/index.js";
 import type { FakePresetName } from "../../../src/fake/index.js";
+import { KVM_FEATURES } from "../../../src/kvm/index.js";
+import { KVM_MACHINES } from "../../../src/kvm/plan/topology.js";
 import { bench } from "./parts.js";
 
 const names = Object.keys(FAKE_PRESETS) as FakePresetName[];
@@ -32,10 +34,26 @@ describe.each(names)("the preset %s", (name) => {
   });
 });
 
+describe("the preset of a real driver", () => {
+  it("has the features that the driver has", () => {
+    expect([...FAKE_PRESETS.kvm.features].sort()).toEqual([...KVM_FEATURES].sort());
+    expect([...FAKE_PRESETS.kvm.limits.machines].sort()).toEqual([...KVM_MACHINES].sort());
+  });
+});
+
 describe("a hypervisor of fewer features", () => {
   it("gives guests without the methods of those it lacks", async () => {
     const { guest } = await bench({}, "minimal");
-    const members = ["suspend", "agent", "screenshot", "statistics", "consoleLog", "migrate", "mirrorDisk", "inject"] as const;
+    const members = [
+      "suspend",
+      "agent",
+      "screenshot",
+      "statistics",
+      "consoleLog",
+      "migrate",
+      "mirrorDisk",
+      "inject",
+    ] as const;
     for (const member of members) expect(guest[member], member).toBeUndefined();
     const lxc = await bench({}, "lxc");
     expect(lxc.guest.statistics).toBeTypeOf("function");
@@ -45,7 +63,11 @@ describe("a hypervisor of fewer features", () => {
   it("takes any set of features", async () => {
     const driver = FakeDriver.withCapabilities(["pause", "screenshot"]);
     await driver.initHost();
-    expect([supports(driver, "pause"), supports(driver, "screenshots"), supports(driver, "suspend")]).toEqual([true, true, false]);
+    expect([supports(driver, "pause"), supports(driver, "screenshots"), supports(driver, "suspend")]).toEqual([
+      true,
+      true,
+      false,
+    ]);
     await driver.close();
   });
 
@@ -54,7 +76,9 @@ describe("a hypervisor of fewer features", () => {
     await driver.initHost();
     const before = driver.world.ledger();
     await expect(driver.spawn(fakeSpec({ firmware: "uefi" }))).rejects.toMatchObject({ code: "NOT_SUPPORTED" });
-    await expect(driver.spawn(fakeSpec({ kernel: { kernelImageId: "kernel" } }))).rejects.toMatchObject({ code: "NOT_SUPPORTED" });
+    await expect(driver.spawn(fakeSpec({ kernel: { kernelImageId: "kernel" } }))).rejects.toMatchObject({
+      code: "NOT_SUPPORTED",
+    });
     expect(driver.world.ledger()).toEqual(before);
     await driver.close();
   });

@@ -27,10 +27,10 @@ describe("a fake driver whose process dies", () => {
     const driver = new FakeDriver();
     await driver.initHost();
     const spec = fakeSpec();
-    const hang = driver.faults.hang("guest.start", { at: "after" });
-    const spawning = driver.spawn(spec);
-    await hang.reached;
     const events = driver.events();
+    const fault = driver.faults.hang("guest.start", { at: "after" });
+    const spawning = driver.spawn(spec);
+    await fault.reached;
     const before = driver.world.ledger();
     driver.crash();
     await expect(spawning).rejects.toThrow();
@@ -39,7 +39,9 @@ describe("a fake driver whose process dies", () => {
     await expect(driver.snapshot(spec, "image").result).rejects.toMatchObject({ code: "FAKE_PROCESS_CRASHED" });
     await driver.close();
     expect(driver.world.ledger()).toEqual(before);
-    for await (const _event of events) expect.unreachable();
+    const types: string[] = [];
+    for await (const { type } of events) types.push(type);
+    expect(types).toEqual(["lifecycle", "agent"]);
     expect(before.map(({ kind }) => kind)).toContain("operation");
     driver.faults.clear();
     const again = driver.restart();
@@ -76,6 +78,25 @@ describe("a fake driver whose process dies", () => {
       expect(again.world.ledger(), `${point} ${at}`).toEqual([]);
       await again.close();
     }
+  });
+
+  it("may also die of a fault, or because its world goes back to what it was", async () => {
+    const driver = new FakeDriver();
+    await driver.initHost();
+    const snapshot = driver.world.snapshot();
+    const events = driver.events();
+    driver.faults.crash("guest.start");
+    await expect(driver.spawn(fakeSpec())).rejects.toThrow();
+    expect(driver.crashed).toBe(true);
+    expect(await events.next()).toMatchObject({ done: true });
+    driver.faults.clear();
+    const again = driver.restart();
+    await again.initHost();
+    const later = again.events();
+    again.world.restore(snapshot);
+    expect(again.crashed).toBe(true);
+    expect(await later.next()).toMatchObject({ done: true });
+    await again[Symbol.asyncDispose]();
   });
 
   it("keeps to the state store that the embedder has brought", async () => {

@@ -5,7 +5,13 @@ import type { WorldSnapshot } from "../../../src/fake/index.js";
 
 /** A world with something of everything in it. */
 async function lively() {
-  const world = new FakeWorld({ seed: 7, hosts: [{ name: "a", storage: "shared" }, { name: "b", storage: "shared" }] });
+  const world = new FakeWorld({
+    seed: 7,
+    hosts: [
+      { name: "a", storage: "shared" },
+      { name: "b", storage: "shared" },
+    ],
+  });
   const driver = new FakeDriver({ world, host: "a" });
   await driver.initHost();
   const [running, suspended, paused] = [world.spec(), world.spec(), world.spec()];
@@ -100,6 +106,12 @@ describe("a snapshot of a fake world", () => {
     expect(JSON.stringify(snapshot)).not.toContain("value");
     expect(FakeWorld.from(snapshot).host("host-1").secrets.get("key")!.reveal()).toBe("value");
     expect(FakeWorld.from(JSON.parse(JSON.stringify(snapshot)) as WorldSnapshot).host("host-1").secrets.size).toBe(0);
+  });
+
+  it("keeps that work takes no time", () => {
+    const world = new FakeWorld({ hosts: [{ rates: { imageMiBps: Infinity, diskMiBps: 5 } }] });
+    const copy = FakeWorld.from(JSON.parse(JSON.stringify(world.snapshot())) as WorldSnapshot);
+    expect(copy.hosts[0]!.rates).toEqual({ imageMiBps: Infinity, diskMiBps: 5, migrationMiBps: 1000 });
   });
 
   it("of another version is refused", () => {

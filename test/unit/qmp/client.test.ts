@@ -24,6 +24,7 @@ import type { QmpClientOptions, QmpStreamEvent, TranscriptEntry } from "../../..
 import { NO_REPLY } from "../../../src/testing/fake-json-server.js";
 import { FakeQmpServer } from "../../../src/testing/fake-qmp-server.js";
 import type { FakeQmpServerOptions } from "../../../src/testing/fake-qmp-server.js";
+import { until } from "./until.js";
 
 const cleanups: (() => Promise<unknown>)[] = [];
 
@@ -127,7 +128,7 @@ describe("connecting", () => {
     await new Promise<void>((resolve) => dead.listen(join(folder, "first"), resolve));
     await rename(join(folder, "first"), path);
     await new Promise((resolve) => dead.close(resolve));
-    const refused = await rejection(QmpClient.open({ path }, { deadlineMs: 20 }));
+    const refused = await rejection(QmpClient.open({ path }, { deadlineMs: 100 }));
     expect(refused.cause).toMatchObject({ code: "ECONNREFUSED" });
 
     const opening = QmpClient.open({ path });
@@ -144,7 +145,7 @@ describe("connecting", () => {
     const path = join(await temporaryFolder(), "never");
     const client = new QmpClient({ path });
     cleanups.push(() => client.close());
-    const error = await rejection(client.connect({ deadlineMs: 30 }));
+    const error = await rejection(client.connect({ deadlineMs: 100 }));
     expect(error).toBeInstanceOf(DeadlineExceededError);
     expect(error.cause).toMatchObject({ code: "ENOENT" });
     expect(client.state).toBe("idle");
@@ -416,7 +417,7 @@ describe("commands", () => {
   it("refuses to queue without end", async () => {
     const { fake, client } = await connected();
     const held = fake.hold("hang");
-    const calls = Array.from({ length: 65_536 + 9 }, () => rejection(client.executeUntyped("hang")));
+    const calls = Array.from({ length: 16_384 + 9 }, () => rejection(client.executeUntyped("hang")));
     await held;
     expect(await calls.at(-1)).toBeInstanceOf(BusyError);
     fake.hangUp();
@@ -504,7 +505,7 @@ describe("the end of a session", () => {
     const stopped = rejection(client.execute("stop"));
     await client.close();
     expect(await stopped).toMatchObject({ maybeExecuted: true });
-    while (!fake.paused) await turn();
+    await until(() => fake.paused);
     expect(fake.paused).toBe(true);
   });
 

@@ -12,6 +12,7 @@ import type { GuestAgentClientOptions, TranscriptEntry } from "../../../src/qmp/
 import { FakeCommandError, NO_REPLY } from "../../../src/testing/fake-json-server.js";
 import { FakeGuestAgentServer } from "../../../src/testing/fake-guest-agent-server.js";
 import type { FakeGuestAgentOptions } from "../../../src/testing/fake-guest-agent-server.js";
+import { until } from "./until.js";
 
 const cleanups: (() => Promise<unknown>)[] = [];
 
@@ -61,7 +62,7 @@ describe("getting into step", () => {
     await turn();
     await turn();
     earlier.destroy();
-    while (fake.connections > 0) await turn();
+    await until(() => fake.connections === 0);
     const agent = await GuestAgentClient.open({ path: fake.path });
     cleanups.push(() => agent.close());
     await agent.ping();
@@ -140,7 +141,7 @@ describe("getting into step", () => {
     const agent = new GuestAgentClient({ stream });
     cleanups.push(() => agent.close());
     const connecting = agent.connect();
-    while (fake.received.length === 0) await turn();
+    await until(() => fake.received.length > 0);
     const id = fake.received[0]?.args["id"] as number;
     fake.sendRaw(`{"return": ${id}}\n`);
     fake.sendRaw(Buffer.concat([Buffer.of(0xff), Buffer.from(`{"return": ${id + 1}}\n`)]));
@@ -298,7 +299,7 @@ describe("files of the guest", () => {
       return { count: 0, "buf-b64": "", eof: false };
     });
     expect(await rejection(agent.readFile("/long", { signal: abort.signal }))).toBeInstanceOf(AbortedError);
-    while (fake.openFiles > 0) await turn();
+    await until(() => fake.openFiles === 0);
     expect(fake.openFiles).toBe(0);
   });
 

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { QmpClient, QmpDisconnectedError } from "../../../src/qmp/index.js";
 import type { QmpClientOptions } from "../../../src/qmp/index.js";
 import { FakeQmpServer } from "../../../src/testing/fake-qmp-server.js";
+import { until } from "./until.js";
 
 const MIB = 1024 * 1024;
 const cleanups: (() => Promise<unknown>)[] = [];
@@ -154,5 +155,5 @@ describe("a peer that breaks the protocol", () => {
 
 /** Waits until the client has hung up. */
 async function gone(fake: FakeQmpServer): Promise<void> {
-  while (fake.connections > 0) await new Promise((resolve) => setImmediate(resolve));
+  await until(() => fake.connections === 0);
 }

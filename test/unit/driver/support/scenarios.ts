@@ -1,9 +1,9 @@
 /** Operations on a fresh world, each from the state that it starts from: what the loops over faults, aborts and deadlines run through. */
-import type { InstanceRef } from "../../../../src/driver/index.js";
+import type { InstanceRecord, InstanceRef } from "../../../../src/driver/index.js";
 import { isHyperviseError } from "../../../../src/core/index.js";
 import type { HyperviseError, OperationOptions } from "../../../../src/core/index.js";
 import { FakeDriver, FakeWorld } from "../../../../src/fake/index.js";
-import type { LedgerEntry, PassedPoint } from "../../../../src/fake/index.js";
+import type { LedgerEntry, PassedPoint, WorldSnapshot } from "../../../../src/fake/index.js";
 import { connection, fullSpec, smallSpec, vif } from "./specs.js";
 
 export interface Stage {
@@ -69,30 +69,97 @@ export const SCENARIOS: readonly Scenario[] = [
     name: "spawn from a kernel, not powered on",
     failure: "undone",
     act: ({ driver }, options) => {
-      const { imageId: _imageId, ...spec } = fullSpec({ kernel: { kernelImageId: "kernel", ramdiskImageId: "ramdisk", commandLine: "quiet" } });
+      const { imageId: _imageId, ...spec } = fullSpec({
+        kernel: { kernelImageId: "kernel", ramdiskImageId: "ramdisk", commandLine: "quiet" },
+      });
       return driver.spawn(spec, { ...options, powerOn: false });
     },
   },
-  { name: "destroy", failure: "forward", arrange: running, act: ({ driver }, options) => driver.destroy(instance, options) },
-  { name: "destroy of a stopped guest", failure: "forward", arrange: stopped, act: ({ driver }, options) => driver.destroy(instance, options) },
+  {
+    name: "destroy",
+    failure: "forward",
+    arrange: running,
+    act: ({ driver }, options) => driver.destroy(instance, options),
+  },
+  {
+    name: "destroy of a stopped guest",
+    failure: "forward",
+    arrange: stopped,
+    act: ({ driver }, options) => driver.destroy(instance, options),
+  },
   {
     name: "destroy with a grace, keeping the disks",
     failure: "forward",
     arrange: running,
     act: ({ driver }, options) => driver.destroy(instance, { ...options, graceMs: 1_000, destroyDisks: false }),
   },
-  { name: "cleanup", failure: "forward", arrange: stopped, act: ({ driver }, options) => driver.cleanup(instance, options) },
-  { name: "powerOn", failure: "undone", arrange: stopped, act: ({ driver }, options) => driver.powerOn(instance, options) },
-  { name: "powerOn of a paused guest", failure: "undone", arrange: paused, act: ({ driver }, options) => driver.powerOn(instance, options) },
-  { name: "powerOn of a suspended guest", failure: "undone", arrange: suspended, act: ({ driver }, options) => driver.powerOn(instance, options) },
-  { name: "powerOff of a guest that obeys", failure: "forward", arrange: running, act: ({ driver }, options) => driver.powerOff(instance, options) },
-  { name: "powerOff of a guest that is deaf", failure: "forward", arrange: deaf, act: ({ driver }, options) => driver.powerOff(instance, options) },
-  { name: "soft reboot", failure: "undone", arrange: running, act: ({ driver }, options) => driver.reboot(instance, "soft", options) },
-  { name: "soft reboot of a deaf guest", failure: "forward", arrange: deaf, act: ({ driver }, options) => driver.reboot(instance, "soft", options) },
-  { name: "hard reboot", failure: "forward", arrange: running, act: ({ driver }, options) => driver.reboot(instance, "hard", options) },
-  { name: "hard reboot of a suspended guest", failure: "forward", arrange: suspended, act: ({ driver }, options) => driver.reboot(instance, "hard", options) },
+  {
+    name: "cleanup",
+    failure: "forward",
+    arrange: stopped,
+    act: ({ driver }, options) => driver.cleanup(instance, options),
+  },
+  {
+    name: "powerOn",
+    failure: "undone",
+    arrange: stopped,
+    act: ({ driver }, options) => driver.powerOn(instance, options),
+  },
+  {
+    name: "powerOn of a paused guest",
+    failure: "undone",
+    arrange: paused,
+    act: ({ driver }, options) => driver.powerOn(instance, options),
+  },
+  {
+    name: "powerOn of a suspended guest",
+    failure: "undone",
+    arrange: suspended,
+    act: ({ driver }, options) => driver.powerOn(instance, options),
+  },
+  {
+    name: "powerOff of a guest that obeys",
+    failure: "forward",
+    arrange: running,
+    act: ({ driver }, options) => driver.powerOff(instance, options),
+  },
+  {
+    name: "powerOff of a guest that is deaf",
+    failure: "forward",
+    arrange: deaf,
+    act: ({ driver }, options) => driver.powerOff(instance, options),
+  },
+  {
+    name: "soft reboot",
+    failure: "undone",
+    arrange: running,
+    act: ({ driver }, options) => driver.reboot(instance, "soft", options),
+  },
+  {
+    name: "soft reboot of a deaf guest",
+    failure: "forward",
+    arrange: deaf,
+    act: ({ driver }, options) => driver.reboot(instance, "soft", options),
+  },
+  {
+    name: "hard reboot",
+    failure: "forward",
+    arrange: running,
+    act: ({ driver }, options) => driver.reboot(instance, "hard", options),
+  },
+  {
+    name: "hard reboot of a suspended guest",
+    failure: "forward",
+    arrange: suspended,
+    act: ({ driver }, options) => driver.reboot(instance, "hard", options),
+  },
   { name: "pause", failure: "undone", arrange: running, act: ({ driver }, options) => driver.pause(instance, options) },
-  { name: "unpause", failure: "undone", arrange: paused, act: ({ driver }, options) => driver.unpause(instance, options) },
+  {
+    name: "unpause",
+    failure: "undone",
+    arrange: paused,
+    act: ({ driver }, options) => driver.unpause(instance, options),
+  },
   {
     name: "attachVolume",
     failure: "undone",
@@ -117,8 +184,18 @@ export const SCENARIOS: readonly Scenario[] = [
     arrange: stopped,
     act: ({ driver }, options) => driver.detachVolume(instance, connection("vol-1"), options),
   },
-  { name: "attachInterface", failure: "undone", arrange: running, act: ({ driver }, options) => driver.attachInterface(instance, vif(3), options) },
-  { name: "detachInterface", failure: "settling", arrange: running, act: ({ driver }, options) => driver.detachInterface(instance, vif(1), options) },
+  {
+    name: "attachInterface",
+    failure: "undone",
+    arrange: running,
+    act: ({ driver }, options) => driver.attachInterface(instance, vif(3), options),
+  },
+  {
+    name: "detachInterface",
+    failure: "settling",
+    arrange: running,
+    act: ({ driver }, options) => driver.detachInterface(instance, vif(1), options),
+  },
   {
     name: "detachInterface from a stopped guest",
     failure: "settling",
@@ -143,15 +220,28 @@ export const SCENARIOS: readonly Scenario[] = [
   },
 ];
 
-/** The scenario, where it starts. */
+const beginnings = new Map<Scenario, WorldSnapshot>();
+
+/** The scenario, where it starts: arranged once, and then copied. */
 export async function arrange(scenario: Scenario): Promise<Stage> {
+  const known = beginnings.get(scenario);
+  if (known !== undefined) {
+    const world = FakeWorld.from(known);
+    const driver = new FakeDriver({ world, timeouts: TIMEOUTS });
+    await driver.initHost();
+    return { world, driver, instance };
+  }
   const stage = await openStage();
   await scenario.arrange?.(stage);
-  return stage;
+  await stage.driver.close();
+  beginnings.set(scenario, stage.world.snapshot());
+  return arrange(scenario);
 }
 
 /** What an operation passes when nothing goes wrong, and what the world looks like then. */
-export async function dryRun(scenario: Scenario): Promise<{ readonly passed: readonly PassedPoint[]; readonly end: World }> {
+export async function dryRun(
+  scenario: Scenario,
+): Promise<{ readonly passed: readonly PassedPoint[]; readonly end: World }> {
   const stage = await arrange(scenario);
   const trace = stage.driver.faults.startTrace();
   await scenario.act(stage);
@@ -169,6 +259,28 @@ export function worldOf({ world }: Pick<Stage, "world">): World {
   const state = world.hosts.flatMap((host) => [...host.state]);
   const records = state.filter(([key]) => key.startsWith("instances/")).map(([, json]) => recordOf(json));
   return { ledger: world.ledger(), records };
+}
+
+/** In what records and guests disagree while no operation is unsettled: a device that only one of them has. */
+export function disagreements({ world }: Pick<Stage, "world">): readonly string[] {
+  if (world.ledger().some(({ kind }) => kind === "operation")) return [];
+  return world.hosts.flatMap((host) =>
+    [...host.guests].flatMap(([uuid, { definition }]) => {
+      const json = host.state.get(`instances/${uuid}`);
+      if (json === undefined) return [];
+      const { disks, volumes, vifs } = JSON.parse(json) as InstanceRecord;
+      const recorded = [
+        ...disks.map(({ name }) => name),
+        ...volumes.map(({ diskId }) => diskId),
+        ...vifs.map(({ vif }) => vif.id),
+      ];
+      const held = [...definition.disks, ...definition.nics].map(({ id }) => id);
+      return [
+        ...recorded.filter((id) => !held.includes(id)).map((id) => `the guest lacks ${id}`),
+        ...held.filter((id) => !recorded.includes(id)).map((id) => `the record lacks ${id}`),
+      ];
+    }),
+  );
 }
 
 function recordOf(json: string): unknown {

@@ -32,7 +32,14 @@ export function fullSpec(changes: Partial<InstanceSpec> = {}): InstanceSpec {
   return {
     uuid: UUID,
     name: "web-1",
-    flavor: { vcpus: 2, memoryMiB: 512, rootGiB: 4, ephemeralGiB: 1, swapMiB: 128, cpuTopology: { sockets: 1, cores: 2, threads: 1 } },
+    flavor: {
+      vcpus: 2,
+      memoryMiB: 512,
+      rootGiB: 4,
+      ephemeralGiB: 1,
+      swapMiB: 128,
+      cpuTopology: { sockets: 1, cores: 2, threads: 1 },
+    },
     imageId: "cirros",
     blockDevices: [blockDevice("vol-1"), blockDevice("vol-2", { bus: "scsi", deviceType: "disk", tag: "data" })],
     vifs: [vif(1), vif(2)],

@@ -1,0 +1,33 @@
+/** Pictures of a guest's display. */
+import { randomUUID } from "node:crypto";
+import { readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { CommonOptions } from "../../core/index.js";
+import { ConsoleUnavailableError } from "../../driver/index.js";
+import type { Screenshot } from "../../driver/index.js";
+import { HostIoError } from "../../host/index.js";
+import type { GuestCore } from "../guest-core.js";
+import { TOPOLOGIES } from "../plan/topology.js";
+
+/**
+ * A picture as PNG, or as PPM where QEMU is built without PNG. Nothing of it is left on the disk.
+ * @throws InvalidStateError when the guest is not in memory; ConsoleUnavailableError when its machine has no display
+ */
+export async function takeScreenshot(core: GuestCore, { signal, deadline }: CommonOptions): Promise<Screenshot> {
+  const session = core.requireSession("screenshot");
+  const { capabilities } = core.host;
+  if (!TOPOLOGIES[core.state.hardware.machine].video || !capabilities.devices.includes("VGA")) {
+    throw new ConsoleUnavailableError("the guest has no display", { instance: core.instance });
+  }
+  const format = capabilities.screenshotFormats.includes("png") ? "png" : "ppm";
+  const path = join(core.files.directory, `screenshot-${randomUUID()}`);
+  try {
+    await session.execute("screendump", { filename: path, ...(format === "png" ? { format } : {}) }, { signal, deadlineMs: deadline });
+    const bytes = await readFile(path).catch((error: unknown) => {
+      throw new HostIoError({ operation: "reading a screenshot", path, cause: error });
+    });
+    return { mediaType: format === "png" ? "image/png" : "image/x-portable-pixmap", bytes };
+  } finally {
+    await rm(path, { force: true });
+  }
+}

@@ -1,0 +1,153 @@
+/** What of a definition this hypervisor can run; everything else is refused before anything is touched. */
+import { InvalidArgumentError, NotSupportedError, check } from "../core/index.js";
+import type { Check } from "../core/index.js";
+import { DEVICE_TYPES, DISK_BUSES, FIRMWARES, MACHINES } from "../driver/index.js";
+import type { GuestDefinition, GuestDisk, GuestNic } from "../driver/index.js";
+import { DISK_SOURCE_FORMATS } from "../storage/index.js";
+import type { DiskSource } from "../storage/index.js";
+import { NIC_MODELS } from "../network/index.js";
+import { machineNamed, versionText } from "./plan/capabilities.js";
+import type { QemuCapabilities } from "./plan/capabilities.js";
+import { nicDriver, queuesOf } from "./plan/devices.js";
+import { KVM_MACHINES, TOPOLOGIES } from "./plan/topology.js";
+import type { KvmMachine } from "./plan/topology.js";
+
+const MAX_DEVICES = 256;
+const deviceId = check.string({ max: 255 });
+
+const sourceCheck: Check<DiskSource> = check.variants("type", {
+  file: check.object({ type: check.oneOf(["file"]), path: check.absolutePath(), format: check.oneOf(DISK_SOURCE_FORMATS) }),
+  block: check.object({ type: check.oneOf(["block"]), path: check.absolutePath(), format: check.oneOf(DISK_SOURCE_FORMATS) }),
+  nbd: check.object({
+    type: check.oneOf(["nbd"]),
+    server: check.variants("type", {
+      unix: check.object({ type: check.oneOf(["unix"]), path: check.absolutePath() }),
+      inet: check.object({ type: check.oneOf(["inet"]), host: check.string({ max: 253, charset: "ascii" }), port: check.integer({ min: 1, max: 65_535 }) }),
+    }),
+    exportName: check.string({ min: 0, max: 4096 }),
+    format: check.oneOf(DISK_SOURCE_FORMATS),
+  }),
+});
+
+/** A disk as plain, frozen data. */
+export const diskCheck: Check<GuestDisk> = check.object({
+  id: deviceId,
+  source: sourceCheck,
+  bus: check.oneOf(DISK_BUSES),
+  deviceType: check.oneOf(DEVICE_TYPES),
+  deviceName: check.string({ max: 32, charset: "name" }),
+  readOnly: check.boolean(),
+  shareable: check.boolean(),
+  serial: check.optional(check.string({ max: 128, charset: "ascii" })),
+  bootIndex: check.optional(check.integer({ min: 0, max: 1_000_000 })),
+});
+
+/** A NIC as plain, frozen data. */
+export const nicCheck: Check<GuestNic> = check.object({
+  id: deviceId,
+  macAddress: check.mac(),
+  model: check.oneOf(NIC_MODELS),
+  backend: check.variants("type", {
+    tap: check.object({
+      type: check.oneOf(["tap"]),
+      deviceName: check.string({ max: 15, pattern: /^[^/\s:,]+$/, expected: "the name of a network interface" }),
+      bridge: check.string({ max: 15 }),
+      queues: check.integer({ min: 1, max: 256 }),
+    }),
+    user: check.object({ type: check.oneOf(["user"]), cidr: check.optional(check.cidr({ version: 4 })) }),
+  }),
+  mtu: check.optional(check.integer({ min: 68, max: 65_535 })),
+  queues: check.integer({ min: 1, max: 256 }),
+});
+
+/** The shape of a definition, whatever hypervisor it is for. */
+export const definitionCheck: Check<GuestDefinition> = check.object({
+  uuid: check.uuid(),
+  name: check.string({ max: 63, charset: "name" }),
+  vcpus: check.integer({ min: 1, max: 1024 }),
+  memoryMiB: check.integer({ min: 1, max: 67_108_864 }),
+  cpuTopology: check.optional(check.object({ sockets: check.integer({ min: 1 }), cores: check.integer({ min: 1 }), threads: check.integer({ min: 1 }) })),
+  machine: check.optional(check.oneOf(MACHINES)),
+  firmware: check.oneOf(FIRMWARES),
+  kernel: check.optional(
+    check.object({
+      kernelPath: check.absolutePath(),
+      ramdiskPath: check.optional(check.absolutePath()),
+      commandLine: check.optional(check.string({ min: 0, max: 2048 })),
+    }),
+  ),
+  disks: check.array(diskCheck, { max: MAX_DEVICES }),
+  nics: check.array(nicCheck, { max: MAX_DEVICES }),
+  guestAgent: check.boolean(),
+});
+
+/** The machine that a definition asks for. */
+export function machineOf(definition: Pick<GuestDefinition, "machine">): KvmMachine {
+  const { machine = "q35" } = definition;
+  const known = KVM_MACHINES.find((name) => name === machine);
+  if (known === undefined) throw new NotSupportedError({ capability: `machine ${machine}` });
+  return known;
+}
+
+/**
+ * Checks a definition against the QEMU at hand. Throws `InvalidArgumentError` for what contradicts itself, `NotSupportedError` for what this QEMU
+ * or this release can't do.
+ */
+export function checkDefinition(definition: unknown, capabilities: QemuCapabilities): GuestDefinition {
+  const checked = definitionCheck(definition, "definition");
+  const machineName = machineOf(checked);
+  const machine = machineNamed(capabilities, machineName);
+  if (machine === undefined) {
+    throw new NotSupportedError({ capability: `machine ${machineName}`, message: `QEMU ${versionText(capabilities)} has no machine ${machineName}` });
+  }
+  if (checked.firmware !== "bios") throw new NotSupportedError({ capability: `firmware ${checked.firmware}` });
+  if (checked.vcpus > machine.cpuMax) throw invalid("vcpus", checked.vcpus, `at most ${machine.cpuMax} on ${machineName}`);
+  checkTopology(checked);
+  checkUnique(checked.disks.map(({ id }) => id), "disks", "id");
+  checkUnique(checked.disks.map(({ deviceName }) => deviceName), "disks", "deviceName");
+  checkUnique(checked.disks.map(({ bootIndex }, index) => String(bootIndex ?? `none of ${index}`)), "disks", "bootIndex");
+  checkUnique(checked.nics.map(({ id }) => id), "nics", "id");
+  checked.disks.forEach((disk, index) => checkDisk(disk, machineName, `definition.disks[${index}]`));
+  checked.nics.forEach((nic, index) => checkNic(nic, machineName, capabilities, `definition.nics[${index}]`));
+  if (machineName === "microvm" && checked.kernel === undefined) throw invalid("kernel", undefined, "a kernel: a microvm has no boot loader");
+  return checked;
+}
+
+/** Checks one disk for a machine. */
+export function checkDisk(disk: GuestDisk, machine: KvmMachine, path: string): void {
+  if (TOPOLOGIES[machine].disks[disk.bus] === undefined) {
+    throw new NotSupportedError({ capability: `${disk.bus} disks on ${machine}` });
+  }
+  if (disk.deviceType === "cdrom" && (disk.bus === "virtio" || disk.bus === "usb")) {
+    throw new InvalidArgumentError({ field: `${path}.bus`, value: disk.bus, expected: "sata, ide or scsi for a cdrom" });
+  }
+  if (disk.source.format !== "raw" && disk.shareable) {
+    throw new InvalidArgumentError({ field: `${path}.source.format`, value: disk.source.format, expected: "raw for a disk that several guests have open" });
+  }
+}
+
+/** Checks one NIC for a machine. */
+export function checkNic(nic: GuestNic, machine: KvmMachine, capabilities: QemuCapabilities, path: string): void {
+  const driver = nicDriver(nic.model);
+  const known = capabilities.devices.includes(driver) && !(machine === "microvm" && nic.model !== "virtio");
+  if (!known) throw new NotSupportedError({ capability: `NIC model ${nic.model} on ${machine}` });
+  const queues = Math.max(nic.queues, queuesOf(nic));
+  if (queues > 1 && (nic.model !== "virtio" || nic.backend.type === "user")) {
+    throw new InvalidArgumentError({ field: `${path}.queues`, value: queues, expected: "1, except for a virtio NIC on a TAP" });
+  }
+}
+
+function checkTopology({ cpuTopology, vcpus }: GuestDefinition): void {
+  if (cpuTopology === undefined) return;
+  const { sockets, cores, threads } = cpuTopology;
+  if (sockets * cores * threads !== vcpus) throw invalid("cpuTopology", `${sockets} * ${cores} * ${threads}`, `a product of ${vcpus}, the number of vCPUs`);
+}
+
+function checkUnique(values: readonly string[], list: string, key: string): void {
+  const second = values.findIndex((value, index) => values.indexOf(value) !== index);
+  if (second >= 0) throw invalid(`${list}[${second}].${key}`, values[second], `one that no other of the guest's ${list} has`);
+}
+
+function invalid(field: string, value: unknown, expected: string): InvalidArgumentError {
+  return new InvalidArgumentError({ field: `definition.${field}`, value, expected });
+}

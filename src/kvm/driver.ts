@@ -1,0 +1,103 @@
+/** The KVM driver: the choreography that all drivers share, over QEMU processes of this host. */
+import { join } from "node:path";
+import { check, systemClock } from "../core/index.js";
+import type { Clock, StateStore } from "../core/index.js";
+import { BaseDriver } from "../driver/index.js";
+import type { Collaborators, DriverClass, DriverTimeouts } from "../driver/index.js";
+import { NoopFirewallDriver } from "../firewall/index.js";
+import { FileStateStore } from "../host/index.js";
+import { LinuxBridgePlugger, UserNetworkPlugger } from "../network/index.js";
+import { DirectoryImageStore, LocalDiskBackend, LocalVolumeConnector, MemorySecretStore, NbdVolumeConnector } from "../storage/index.js";
+import type { VolumeConnector } from "../storage/index.js";
+import { KvmHypervisor } from "./hypervisor.js";
+import type { AcceleratorInUse } from "./open-host.js";
+import type { KvmHypervisorOptions } from "./options.js";
+import type { KvmTimeouts } from "./timeouts.js";
+
+export interface KvmDriverOptions extends Omit<KvmHypervisorOptions, "timeouts"> {
+  /** Directories, by absolute paths, in which volumes of type `local` may lie. Default: `volumes` in the state directory. */
+  readonly volumeDirectories?: readonly string[];
+  readonly timeouts?: Partial<DriverTimeouts>;
+  /** Waits below the choreography: for QEMU itself. */
+  readonly kvmTimeouts?: Partial<KvmTimeouts>;
+  readonly clock?: Clock;
+  /** Where records of instances are kept. Default: files in the state directory. */
+  readonly state?: StateStore;
+  /** In place of the defaults: images, disks and volumes in the state directory, bridges (user-mode network without root), no filters. */
+  readonly collaborators?: Partial<Omit<Collaborators, "clock" | "state">>;
+}
+
+/** What the driver can do beside the core. */
+type KvmFacets =
+  | "pause"
+  | "volumes"
+  | "volumeExtend"
+  | "interfaces"
+  | "snapshots"
+  | "quiesce"
+  | "rescue"
+  | "resize"
+  | "rebuild"
+  | "consoleOutput"
+  | "consoleStream"
+  | "serialConsole"
+  | "screenshots"
+  | "guestAgent"
+  | "statistics"
+  | "crashDump"
+  | "firewall"
+  | "imageCache"
+  | "hostCpuStatistics";
+
+/**
+ * Runs instances on QEMU/KVM, without a daemon: guests are processes of their own, and outlive this one. After a restart `initHost` finds them again.
+ *
+ * ```ts
+ * await using driver = new KvmDriver({ stateDirectory: "/var/lib/orchestrator/kvm" });
+ * await driver.initHost();
+ * await driver.spawn(spec);
+ * ```
+ */
+export class KvmDriver extends (BaseDriver as DriverClass<KvmFacets>) {
+  readonly #hypervisor: KvmHypervisor;
+
+  /** Touches nothing before `initHost`. @throws InvalidArgumentError that names the bad option */
+  constructor(options: KvmDriverOptions) {
+    const { volumeDirectories, timeouts, kvmTimeouts, clock = systemClock, state, collaborators, ...rest } = options;
+    const hypervisor = new KvmHypervisor({ ...rest, ...(kvmTimeouts === undefined ? {} : { timeouts: kvmTimeouts }) });
+    const parts = { ...defaultCollaborators(rest.stateDirectory, volumeDirectories, clock, state, hypervisor), ...collaborators };
+    super({ hypervisor, collaborators: parts, ...(timeouts === undefined ? {} : { timeouts }) });
+    this.#hypervisor = hypervisor;
+  }
+
+  /** What guests run on, and why; undefined before `initHost`. */
+  get accelerator(): AcceleratorInUse | undefined {
+    return this.#hypervisor.accelerator;
+  }
+}
+
+function defaultCollaborators(
+  stateDirectory: string,
+  volumeDirectories: readonly string[] | undefined,
+  clock: Clock,
+  store: StateStore | undefined,
+  hypervisor: KvmHypervisor,
+): Collaborators {
+  const roots = check.array(check.absolutePath(), { max: 64 })(volumeDirectories ?? [join(stateDirectory, "volumes")], "options.volumeDirectories");
+  const state = store ?? new FileStateStore({ dir: join(stateDirectory, "records") });
+  const volumes: readonly VolumeConnector[] = [new LocalVolumeConnector({ roots, state }), new NbdVolumeConnector({ state })];
+  return {
+    images: new DirectoryImageStore({ directory: join(stateDirectory, "images"), clock }),
+    disks: new LocalDiskBackend({ directory: join(stateDirectory, "disks") }),
+    volumes,
+    vifs: process.geteuid?.() === 0 ? new LinuxBridgePlugger() : new UserNetworkPlugger(),
+    firewall: new NoopFirewallDriver(),
+    secrets: new MemorySecretStore(),
+    state,
+    clock,
+    volumeHostProperties: async () => {
+      const { hostname, ipAddress } = await hypervisor.hostFacts();
+      return { hostname, ip: ipAddress, multipath: false };
+    },
+  };
+}

@@ -1,0 +1,74 @@
+/** What a guest does about the reports of its session: keeps its state, finishes unplugging, tells the driver. */
+import { asError, traceMessage } from "../core/index.js";
+import type { Report } from "./events.js";
+import type { GuestCore } from "./guest-core.js";
+import { finishUnplug } from "./hotplug/unplug.js";
+import { synchronise } from "./lifecycle/synchronise.js";
+import { withPhase } from "./plan/hardware.js";
+import type { SessionListener } from "./session.js";
+import { endedState, withLiveState } from "./state/state-changes.js";
+
+export function guestListener(core: GuestCore): SessionListener {
+  return {
+    report: (report) => onReport(core, report),
+    resync: () => traced(core, synchronise(core)),
+    ended: (end) => onEnded(core, end),
+  };
+}
+
+function onReport(core: GuestCore, report: Report): void {
+  switch (report.type) {
+    case "lifecycle": {
+      const live = core.session?.view.state;
+      if (live !== undefined) void traced(core, core.update((state) => withLiveState(state, live)));
+      return core.emit(report);
+    }
+    case "agent":
+      return core.noteAgent(report.connected);
+    case "ioError":
+      return onIoError(core, report);
+    case "unplugged":
+      void traced(core, finishUnplug(core, report.handle));
+      return;
+    case "unplugRefused":
+      return onRefused(core, report.handle);
+  }
+}
+
+function onIoError(core: GuestCore, { handle, node, reason }: Extract<Report, { type: "ioError" }>): void {
+  const { bindings } = core.state.hardware;
+  const binding = bindings.find((candidate) => candidate.handle === handle || node.startsWith(`${candidate.handle}-`));
+  if (binding === undefined) return;
+  core.emit({ type: "ioError", device: binding.id, ...(reason === undefined ? {} : { reason }) });
+}
+
+function onRefused(core: GuestCore, handle: string): void {
+  const binding = core.bindingOfHandle(handle);
+  if (binding === undefined) return;
+  void traced(core, core.update((state) => ({ ...state, hardware: withPhase(state.hardware, handle, undefined) })));
+  core.settleUnplug(handle, "refused");
+  core.emit({ type: "deviceDetachFailed", device: binding.id });
+}
+
+function onEnded(core: GuestCore, end: Parameters<SessionListener["ended"]>[0]): void {
+  const { transition, detail } = end;
+  const record = { state: transition === "crashed" ? "crashed" : "shutdown", at: core.host.clock.now(), ...(detail === undefined ? {} : { detail }) } as const;
+  core.forget();
+  const written = core.update((state) => endedState(state, record));
+  void traced(core, written);
+  // Who waits for the end may start the guest anew at once: what is kept of this one must be written by then.
+  void written.catch(() => undefined).then(() => {
+    core.settleAllUnplugs();
+    core.emit(end);
+    core.wakeStopWaiters();
+  });
+}
+
+/** Work that an event has caused and that nobody waits for. What fails is traced, and made good at the next synchronisation. */
+async function traced(core: GuestCore, work: Promise<unknown>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    traceMessage("hypervise:kvm:background-failure", () => ({ instance: core.instance, error: asError(error).message }));
+  }
+}

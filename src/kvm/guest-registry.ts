@@ -1,0 +1,177 @@
+/** The guests of an open host: defining, finding, forgetting. */
+import { access } from "node:fs/promises";
+import { ConflictError } from "../core/index.js";
+import type { StateCorruptError } from "../core/index.js";
+import { InstanceNotFoundError, InvalidStateError, NoCapacityError } from "../driver/index.js";
+import type { GuestDefinition } from "../driver/index.js";
+import { identityOf, isAlive, killProcess, waitForExit } from "../host/index.js";
+import type { ProcessIdentity } from "../host/index.js";
+import { machineOf } from "./definition-check.js";
+import { KvmGuest } from "./guest.js";
+import { GuestCore } from "./guest-core.js";
+import type { KvmHost } from "./host.js";
+import { adoptGuest, recordMissedEnd } from "./lifecycle/adopt.js";
+import { machineNamed } from "./plan/capabilities.js";
+import { planHardware } from "./plan/hardware.js";
+import type { Hardware } from "./plan/hardware.js";
+import { findByPidFile, removeSockets } from "./process.js";
+import { GUEST_STATE_VERSION } from "./state/guest-state.js";
+import type { GuestState } from "./state/guest-state.js";
+import { withoutProcess } from "./state/state-changes.js";
+
+interface Entry {
+  readonly core: GuestCore;
+  readonly guest: KvmGuest;
+}
+
+export class GuestRegistry {
+  readonly #host: KvmHost;
+  readonly #entries = new Map<string, Entry>();
+  #unreadable: ReadonlyMap<string, StateCorruptError> = new Map();
+  /** Names that are being given to guests. */
+  readonly #claims = new Set<string>();
+
+  constructor(host: KvmHost) {
+    this.#host = host;
+  }
+
+  /** Reads all guests and takes up those in memory. One that does not answer holds up nobody for longer than `adoptMs`. */
+  async load(): Promise<void> {
+    const { states, unreadable } = await this.#host.store.load();
+    this.#unreadable = unreadable;
+    for (const state of states) this.#add(state);
+    const cores = [...this.#entries.values()].map(({ core }) => core);
+    const strays = await findByPidFile(new Set(cores.map(({ files }) => files.pid)));
+    await Promise.all(cores.map((core) => this.#takeUp(core, strays)));
+  }
+
+  /** @throws ConflictError when the uuid or the name is taken; NoCapacityError; NoFreeSlotError; DiskFullError. Then nothing is left. */
+  async define(definition: GuestDefinition, hostMemoryMiB: number): Promise<KvmGuest> {
+    const { uuid, name } = definition;
+    this.#requireReadable(uuid);
+    if (this.#entries.has(uuid)) throw new ConflictError(`guest ${uuid} is defined already`, { instance: { uuid, name } });
+    this.#requireFreeName(uuid, name);
+    if (definition.memoryMiB > hostMemoryMiB) {
+      throw new NoCapacityError(`the guest wants ${definition.memoryMiB} MiB of memory, the host has ${hostMemoryMiB}`, { instance: { uuid, name } });
+    }
+    this.#claims.add(name);
+    try {
+      const state: GuestState = { version: GUEST_STATE_VERSION, definition, hardware: this.planHardware(definition) };
+      await this.#host.store.create(state);
+      return this.#add(state).guest;
+    } finally {
+      this.#claims.delete(name);
+    }
+  }
+
+  /** @throws InstanceNotFoundError, InvalidStateError while it is in memory, ConflictError for a name that is taken. Then the old definition stands. */
+  async redefine(definition: GuestDefinition): Promise<KvmGuest> {
+    const { uuid, name } = definition;
+    this.#requireReadable(uuid);
+    const entry = this.#entries.get(uuid);
+    if (entry === undefined) throw new InstanceNotFoundError(uuid);
+    this.#requireFreeName(uuid, name);
+    requireStopped(entry.core, "redefine");
+    await entry.core.update((state) => ({ ...state, definition, hardware: this.planHardware(definition, state.hardware) }));
+    return entry.guest;
+  }
+
+  /** Forgets a guest with all its files. @throws InvalidStateError while it is in memory */
+  async undefine(uuid: string): Promise<void> {
+    const entry = this.#entries.get(uuid);
+    if (entry !== undefined) requireStopped(entry.core, "undefine");
+    else if (this.#unreadable.has(uuid)) await this.#killStray(uuid);
+    await this.#host.store.remove(uuid);
+    this.#entries.delete(uuid);
+    this.#unreadable = new Map([...this.#unreadable].filter(([unreadable]) => unreadable !== uuid));
+  }
+
+  /** @throws StateCorruptError for a guest whose state can't be read */
+  find(uuid: string): KvmGuest | undefined {
+    this.#requireReadable(uuid);
+    return this.#entries.get(uuid)?.guest;
+  }
+
+  list(): readonly KvmGuest[] {
+    return [...this.#entries.values()].map(({ guest }) => guest);
+  }
+
+  core(uuid: string): GuestCore | undefined {
+    return this.#entries.get(uuid)?.core;
+  }
+
+  /** Lets go of all guests. */
+  async release(): Promise<void> {
+    const cores = [...this.#entries.values()].map(({ core }) => core);
+    for (const core of cores) core.released = true;
+    await Promise.all(cores.map((core) => core.release()));
+  }
+
+  /** The hardware of a guest that is to be defined, or defined anew. Pure. */
+  planHardware(definition: GuestDefinition, previous?: Hardware): Hardware {
+    const machine = machineOf(definition);
+    const machineType = machineNamed(this.#host.capabilities, machine)?.name ?? machine;
+    return planHardware(definition, machine, { machineType, hotplugPorts: this.#host.hotplugPorts }, previous);
+  }
+
+  #add(state: GuestState): Entry {
+    const core = new GuestCore(this.#host, state);
+    const entry = { core, guest: new KvmGuest(core) };
+    this.#entries.set(state.definition.uuid, entry);
+    return entry;
+  }
+
+  async #takeUp(core: GuestCore, strays: ReadonlyMap<string, number>): Promise<void> {
+    const identity = (await this.#recordedProcess(core)) ?? (await strayProcess(core, strays));
+    const { process } = core.state;
+    if (identity !== undefined) return adoptGuest(core, identity);
+    if (process === undefined) return;
+    if (process.phase === "live") return recordMissedEnd(core, await isAbsent(core.files.pid));
+    await removeSockets(core.files);
+    await core.update(withoutProcess);
+  }
+
+  async #recordedProcess(core: GuestCore): Promise<ProcessIdentity | undefined> {
+    const { process } = core.state;
+    if (process?.pid === undefined || process.startTime === undefined || process.bootId !== this.#host.bootId) return undefined;
+    const identity = { pid: process.pid, startTime: process.startTime };
+    return (await isAlive(identity)) ? identity : undefined;
+  }
+
+  /** A guest that we can't read may be in memory all the same. */
+  async #killStray(uuid: string): Promise<void> {
+    const { pid: pidFile } = this.#host.store.files(uuid);
+    const pid = (await findByPidFile(new Set([pidFile]))).get(pidFile);
+    const identity = pid === undefined ? undefined : await identityOf(pid);
+    if (identity === undefined) return;
+    await killProcess(identity, "SIGKILL");
+    await waitForExit(identity, { timeoutMs: this.#host.timeouts.killMs, clock: this.#host.clock });
+  }
+
+  #requireReadable(uuid: string): void {
+    const error = this.#unreadable.get(uuid);
+    if (error !== undefined) throw error;
+  }
+
+  #requireFreeName(uuid: string, name: string): void {
+    const holder = [...this.#entries.values()].find(({ core }) => core.definition.name === name && core.definition.uuid !== uuid);
+    if (holder !== undefined || this.#claims.has(name)) throw new ConflictError(`a guest ${name} is defined already`, { instance: { uuid, name } });
+  }
+}
+
+function requireStopped(core: GuestCore, operation: string): void {
+  if (!core.inMemory) return;
+  throw new InvalidStateError({ operation, state: core.powerState, expected: ["shutdown", "crashed"], instance: core.instance });
+}
+
+async function strayProcess(core: GuestCore, strays: ReadonlyMap<string, number>): Promise<ProcessIdentity | undefined> {
+  const pid = strays.get(core.files.pid);
+  return pid === undefined ? undefined : identityOf(pid);
+}
+
+async function isAbsent(path: string): Promise<boolean> {
+  return access(path).then(
+    () => false,
+    () => true,
+  );
+}

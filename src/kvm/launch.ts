@@ -1,0 +1,102 @@
+/** Starts QEMU so that it outlives this process, with what it inherits opened for it. */
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { closeSync, constants, openSync } from "node:fs";
+import type { Socket } from "node:net";
+import { InvalidArgumentError } from "../core/index.js";
+import type { Clock } from "../core/index.js";
+import { GuestStartError } from "../driver/index.js";
+import type { GuestNic } from "../driver/index.js";
+import { HostIoError, readProcess } from "../host/index.js";
+import { qemuEnvironment, spawnFailed } from "./binary.js";
+import type { CommandLine } from "./plan/command-line.js";
+import { queuesOf } from "./plan/devices.js";
+import { QemuProcess, removeSockets, tailOf } from "./process.js";
+import type { GuestFiles } from "./state/guest-files.js";
+
+export const VHOST_DEVICE = "/dev/vhost-net";
+
+/** Opens an interface that is there, once for each of its queues. The caller closes the descriptors. */
+export type TapOpener = (deviceName: string, queues: number) => readonly number[];
+
+export interface LaunchRequest {
+  readonly binary: string;
+  readonly commandLine: CommandLine;
+  readonly files: GuestFiles;
+  readonly nics: readonly GuestNic[];
+  readonly openTap: TapOpener;
+  readonly clock: Clock;
+}
+
+export interface LaunchedQemu {
+  readonly process: QemuProcess;
+  readonly monitor: Socket;
+}
+
+/**
+ * Starts QEMU in a session of its own. Its output goes to a file. This process keeps none of the descriptors that it opened for it.
+ * @throws HypervisorUnavailableError when the binary is gone; GuestStartError when it ends at once; TapError, HostIoError when something can't be
+ * opened. Then nothing runs.
+ */
+export async function launchQemu(request: LaunchRequest): Promise<LaunchedQemu> {
+  const { binary, commandLine, files } = request;
+  await removeSockets(files);
+  const opened: number[] = [];
+  try {
+    const log = openFile(files.log, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_APPEND, opened);
+    const inherited = openDescriptors(request, opened);
+    const stdio = ["ignore" as const, log, log, ...inherited];
+    const child = spawn(binary, commandLine.args, { stdio, env: qemuEnvironment(), cwd: "/", detached: true });
+    return { process: await started(child, request), monitor: child.stdio[stdio.indexOf("pipe")] as Socket };
+  } finally {
+    for (const fd of opened) closeSync(fd);
+  }
+}
+
+function openDescriptors({ commandLine, files, nics, openTap }: LaunchRequest, opened: number[]): (number | "pipe")[] {
+  const taps = new Map<string, readonly number[]>();
+  return commandLine.descriptors.map((descriptor) => {
+    switch (descriptor.what) {
+      case "monitor":
+        return "pipe";
+      case "directory":
+        return openFile(files.directory, constants.O_RDONLY | constants.O_DIRECTORY, opened);
+      case "vhost":
+        return openFile(VHOST_DEVICE, constants.O_RDWR, opened);
+      case "tap": {
+        const queues = taps.get(descriptor.nicId) ?? openNic(nics, descriptor.nicId, openTap, opened);
+        taps.set(descriptor.nicId, queues);
+        return queues[descriptor.queue] as number;
+      }
+    }
+  });
+}
+
+function openNic(nics: readonly GuestNic[], id: string, openTap: TapOpener, opened: number[]): readonly number[] {
+  const nic = nics.find((candidate) => candidate.id === id);
+  if (nic?.backend.type !== "tap") throw new InvalidArgumentError({ field: "nics", value: id, expected: "a NIC on a TAP" });
+  const fds = openTap(nic.backend.deviceName, queuesOf(nic));
+  opened.push(...fds);
+  return fds;
+}
+
+function openFile(path: string, flags: number, opened: number[]): number {
+  try {
+    const fd = openSync(path, flags, 0o600);
+    opened.push(fd);
+    return fd;
+  } catch (error) {
+    throw new HostIoError({ operation: "opening a file for QEMU", path, cause: error });
+  }
+}
+
+async function started(child: ChildProcess, { binary, files, clock }: LaunchRequest): Promise<QemuProcess> {
+  const failed = new Promise<never>((_, reject) => child.once("error", (error) => reject(spawnFailed(binary, error))));
+  failed.catch(() => undefined);
+  const { pid } = child;
+  if (pid === undefined) return failed;
+  const info = await readProcess(pid);
+  child.unref();
+  if (info !== undefined) return QemuProcess.child(child, { identity: { pid, startTime: info.startTime }, clock, log: files.log });
+  throw new GuestStartError("QEMU ended as soon as it was started", { detail: await tailOf(files.log) });
+}

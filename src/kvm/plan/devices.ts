@@ -1,0 +1,169 @@
+/** Devices in QEMU's own terms: what `-device`, `-blockdev`, `-netdev` and, for a running guest, `device_add`, `blockdev-add`, `netdev_add` take. */
+import type { JsonObject, JsonValue } from "../../core/index.js";
+import type { GuestDisk, GuestNic } from "../../driver/index.js";
+import type { DiskSource } from "../../storage/index.js";
+import { SCSI_CONTROLLER } from "./hardware.js";
+import type { DeviceBinding, Hardware } from "./hardware.js";
+import { FIRST_PORT_SLOT, TOPOLOGIES } from "./topology.js";
+import type { Topology } from "./topology.js";
+
+/** Longest serial number that each kind of disk can tell its guest. */
+export const SERIAL_LENGTHS = { virtio: 20, scsi: 36, sata: 20, ide: 20, usb: 36 } as const;
+
+/** The host's end of a NIC. */
+export type NicConnection =
+  /** TAP queues that QEMU gets as descriptors: numbers it inherited, or names given to its monitor. */
+  | { readonly type: "descriptors"; readonly tap: readonly string[]; readonly vhost: readonly string[] }
+  /** A TAP that QEMU opens itself. */
+  | { readonly type: "name"; readonly deviceName: string; readonly queues: number }
+  | { readonly type: "user"; readonly cidr?: string };
+
+/** Name of the block node that a disk's device stands on. */
+export function diskNode(handle: string): string {
+  return `${handle}-format`;
+}
+
+/** Id of the network back end of a NIC. */
+export function nicBackend(handle: string): string {
+  return `${handle}-net`;
+}
+
+/** A disk's block nodes, format over protocol, as one `blockdev-add`. */
+export function blockNodes(handle: string, disk: GuestDisk): JsonObject {
+  const readOnly = disk.readOnly || disk.deviceType === "cdrom";
+  return {
+    driver: disk.source.format,
+    "node-name": diskNode(handle),
+    "read-only": readOnly,
+    ...(readOnly ? {} : { discard: "unmap" }),
+    file: { ...protocolNode(disk.source), "node-name": `${handle}-storage`, "read-only": readOnly, ...(readOnly ? {} : { discard: "unmap" }) },
+  };
+}
+
+function protocolNode(source: DiskSource): JsonObject {
+  switch (source.type) {
+    case "file":
+      return { driver: "file", filename: source.path };
+    case "block":
+      return { driver: "host_device", filename: source.path };
+    case "nbd":
+      return { driver: "nbd", server: nbdServer(source.server), export: source.exportName };
+  }
+}
+
+function nbdServer(server: Extract<DiskSource, { type: "nbd" }>["server"]): JsonObject {
+  return server.type === "unix" ? { type: "unix", path: server.path } : { type: "inet", host: server.host, port: String(server.port) };
+}
+
+/** The device that a guest sees a disk as. */
+export function diskDevice(binding: DeviceBinding, disk: GuestDisk, hardware: Hardware): JsonObject {
+  const topology = TOPOLOGIES[hardware.machine];
+  const common = defined({
+    id: binding.handle,
+    drive: diskNode(binding.handle),
+    serial: disk.serial?.slice(0, SERIAL_LENGTHS[disk.bus]),
+    bootindex: disk.bootIndex,
+    "share-rw": disk.shareable ? true : undefined,
+  });
+  const media = disk.deviceType === "cdrom" ? "cd" : "hd";
+  switch (binding.pool) {
+    case "port":
+    case "pci":
+      return { driver: "virtio-blk-pci", ...common, ...expansionAddress(binding, topology) };
+    case "scsi":
+      return { driver: `scsi-${media}`, ...common, bus: `${SCSI_CONTROLLER}.0`, channel: 0, "scsi-id": binding.slot, lun: 0 };
+    case "ahci":
+      return { driver: `ide-${media}`, ...common, bus: `${topology.builtInAhci ? "ide" : "ahci0"}.${binding.slot}` };
+    case "ide":
+      return { driver: `ide-${media}`, ...common, bus: `ide.${binding.slot >> 1}`, unit: binding.slot & 1 };
+    case "usb":
+      return { driver: "usb-storage", ...common, bus: "usb0.0", port: String(binding.slot + 1) };
+  }
+}
+
+const NIC_DRIVERS = { virtio: "virtio-net-pci", e1000: "e1000", e1000e: "e1000e", rtl8139: "rtl8139", vmxnet3: "vmxnet3" } as const;
+
+/** The QEMU device behind each NIC model. */
+export function nicDriver(model: GuestNic["model"]): string {
+  return NIC_DRIVERS[model];
+}
+
+/** Queue pairs of a NIC: those of its TAP, all of which have to be opened, since the kernel spreads packets over them. */
+export function queuesOf(nic: Pick<GuestNic, "backend">): number {
+  return nic.backend.type === "tap" ? nic.backend.queues : 1;
+}
+
+/** The device that a guest sees a NIC as. No boot ROM: nothing boots over the network. */
+export function nicDevice(binding: DeviceBinding, nic: GuestNic, hardware: Hardware): JsonObject {
+  const queues = queuesOf(nic);
+  return defined({
+    driver: nicDriver(nic.model),
+    id: binding.handle,
+    netdev: nicBackend(binding.handle),
+    mac: nic.macAddress,
+    ...expansionAddress(binding, TOPOLOGIES[hardware.machine]),
+    romfile: "",
+    host_mtu: nic.model === "virtio" ? nic.mtu : undefined,
+    mq: queues > 1 ? true : undefined,
+    vectors: queues > 1 ? 2 * queues + 2 : undefined,
+  });
+}
+
+/** The host's end of a NIC. vhost is asked for only with descriptors that are open: QEMU 7.2 aborts where it can't open vhost itself. */
+export function netBackend(handle: string, connection: NicConnection): JsonObject {
+  const id = nicBackend(handle);
+  switch (connection.type) {
+    case "user":
+      return defined({ type: "user", id, net: connection.cidr });
+    case "name":
+      return defined({
+        type: "tap",
+        id,
+        ifname: connection.deviceName,
+        script: "no",
+        downscript: "no",
+        vhost: false,
+        queues: connection.queues > 1 ? connection.queues : undefined,
+      });
+    case "descriptors": {
+      const many = connection.tap.length > 1;
+      const vhost = connection.vhost.length > 0;
+      return defined({
+        type: "tap",
+        id,
+        [many ? "fds" : "fd"]: connection.tap.join(":"),
+        vhost,
+        ...(vhost ? { [many ? "vhostfds" : "vhostfd"]: connection.vhost.join(":") } : {}),
+      });
+    }
+  }
+}
+
+/** The SCSI controller. */
+export function scsiController(binding: DeviceBinding, hardware: Hardware): JsonObject {
+  return { driver: "virtio-scsi-pci", id: binding.handle, ...expansionAddress(binding, TOPOLOGIES[hardware.machine]) };
+}
+
+/** One PCI Express root port: eight to a slot of the root bus. */
+export function rootPort(port: number): JsonObject {
+  const address = `0x${(FIRST_PORT_SLOT + (port >> 3)).toString(16)}.${port & 7}`;
+  return { driver: "pcie-root-port", id: portId(port), bus: "pcie.0", addr: address, chassis: port + 1, ...((port & 7) === 0 ? { multifunction: true } : {}) };
+}
+
+/** An address on the root bus. */
+export function rootAddress(topology: Topology, slot: number): { readonly bus: string; readonly addr: string } {
+  return { bus: topology.rootBus, addr: `0x${slot.toString(16)}` };
+}
+
+function portId(port: number): string {
+  return `port${port}`;
+}
+
+function expansionAddress(binding: DeviceBinding, topology: Topology): { readonly bus: string; readonly addr: string } {
+  // A root port holds one device; without the address a second one would be accepted, invisible to the guest.
+  return binding.pool === "port" ? { bus: portId(binding.slot), addr: "0x0" } : rootAddress(topology, binding.slot);
+}
+
+function defined(members: { readonly [key: string]: JsonValue | undefined }): JsonObject {
+  return Object.fromEntries(Object.entries(members).filter((entry): entry is [string, JsonValue] => entry[1] !== undefined));
+}

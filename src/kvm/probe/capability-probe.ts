@@ -1,0 +1,79 @@
+/** Asks a QEMU binary by QMP what it can do. */
+import type { Clock } from "../../core/index.js";
+import { HypervisorUnavailableError } from "../../driver/index.js";
+import { toNumber } from "../../qmp/index.js";
+import type { Qapi, QmpClient } from "../../qmp/index.js";
+import type { QemuBinary } from "../binary.js";
+import { OLDEST_VERSION, isOldEnough, versionText } from "../plan/capabilities.js";
+import type { QemuCapabilities, QemuMachine } from "../plan/capabilities.js";
+import { withThrowawayQemu } from "./throwaway-qemu.js";
+
+export interface CapabilityProbeOptions {
+  readonly clock: Clock;
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Starts the binary without a machine, asks, and ends it.
+ * @throws HypervisorUnavailableError when it is no QEMU, is too old, or drives another architecture than x86-64
+ */
+export async function probeCapabilities(binary: QemuBinary, options: CapabilityProbeOptions): Promise<QemuCapabilities> {
+  const { clock, timeoutMs, signal } = options;
+  // Each build has one of both; the second is tried where the first is missing.
+  const args = ["-machine", "none", "-accel", "tcg", "-accel", "kvm", "-S"];
+  const capabilities = await withThrowawayQemu(
+    binary.path,
+    args,
+    { clock, timeoutMs, signal, operation: "asking QEMU what it can do" },
+    ({ monitor }) => ask(monitor),
+  );
+  if (!isOldEnough(capabilities)) {
+    throw new HypervisorUnavailableError(`QEMU ${versionText(capabilities)} is too old: ${OLDEST_VERSION.major}.${OLDEST_VERSION.minor} is needed`, {
+      retryable: false,
+      detail: binary.path,
+    });
+  }
+  if (capabilities.target !== "x86_64") {
+    throw new HypervisorUnavailableError(`this QEMU runs ${capabilities.target} guests; x86_64 is needed`, { retryable: false, detail: binary.path });
+  }
+  return capabilities;
+}
+
+async function ask(monitor: QmpClient): Promise<QemuCapabilities> {
+  const [version, target, machines, commands, devices, accelerators, schema] = await Promise.all([
+    monitor.execute("query-version"),
+    monitor.execute("query-target"),
+    monitor.execute("query-machines"),
+    monitor.execute("query-commands"),
+    monitor.execute("qom-list-types", { implements: "device", abstract: false }),
+    monitor.execute("qom-list-types", { implements: "accel", abstract: false }),
+    monitor.execute("query-qmp-schema"),
+  ]);
+  const { major, minor, micro } = version.qemu;
+  return {
+    version: { major: toNumber(major), minor: toNumber(minor), micro: toNumber(micro) },
+    package: version.package,
+    target: target.arch,
+    machines: machines.map(readMachine),
+    commands: commands.map(({ name }) => name).sort(),
+    devices: devices.map(({ name }) => name).sort(),
+    accelerators: accelerators.map(({ name }) => name.replace(/-accel$/, "")).sort(),
+    screenshotFormats: screenshotFormats(schema),
+  };
+}
+
+function readMachine(machine: Qapi.MachineInfo): QemuMachine {
+  const { name, alias } = machine;
+  return { name, cpuMax: toNumber(machine["cpu-max"]), ...(alias === undefined ? {} : { alias }) };
+}
+
+/** The formats of `screendump`: its `format` argument came with PNG, which a build may lack. */
+function screenshotFormats(schema: readonly Qapi.SchemaInfo[]): string[] {
+  const byName = new Map(schema.map((entry) => [entry.name, entry]));
+  const command = byName.get("screendump");
+  const args = command?.["meta-type"] === "command" ? byName.get(command["arg-type"]) : undefined;
+  const format = args?.["meta-type"] === "object" ? args.members.find(({ name }) => name === "format") : undefined;
+  const type = format === undefined ? undefined : byName.get(format.type);
+  return type?.["meta-type"] === "enum" ? [...type.values] : ["ppm"];
+}

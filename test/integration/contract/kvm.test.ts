@@ -1,0 +1,131 @@
+import { randomUUID } from "node:crypto";
+import { mkdir, readdir, readFile, truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, it } from "vitest";
+import type { ComputeDriver, InstanceRef } from "../../../src/driver/index.js";
+import { withAllFacets } from "../../../src/driver/index.js";
+import { KvmDriver } from "../../../src/kvm/index.js";
+import { DirectoryImageStore } from "../../../src/storage/index.js";
+import { defineContractSuite } from "../../../src/testing/contract/index.js";
+import type { ContractSubject } from "../../../src/testing/contract/index.js";
+import { collectResidue, createBridge, temporaryDirectory, testGuest, waitFor } from "../../lab/index.js";
+
+const FACETS = [
+  "pause",
+  "volumes",
+  "volumeExtend",
+  "interfaces",
+  "snapshots",
+  "quiesce",
+  "rescue",
+  "resize",
+  "rebuild",
+  "consoleOutput",
+  "consoleStream",
+  "serialConsole",
+  "screenshots",
+  "guestAgent",
+  "statistics",
+  "crashDump",
+  "firewall",
+  "imageCache",
+  "hostCpuStatistics",
+] as const;
+
+/** Real QEMU, real disks, TAPs on a real bridge with a DHCP server; guests of the distribution's kernel. */
+async function openKvm(): Promise<ContractSubject> {
+  const directory = await temporaryDirectory();
+  const stateDirectory = join(directory.path, "state");
+  const volumeDirectory = join(directory.path, "volumes");
+  const bridge = await createBridge();
+  const guest = await testGuest();
+  const images = new DirectoryImageStore({ directory: join(directory.path, "images") });
+  for (const id of ["guest", "other"]) await images.import({ id, format: "qcow2", path: guest.disk });
+  await mkdir(volumeDirectory);
+
+  const open = (): KvmDriver =>
+    new KvmDriver({
+      stateDirectory,
+      accelerator: "auto",
+      volumeDirectories: [volumeDirectory],
+      collaborators: { images },
+      // Tests that do not wait for the guest's operating system need not wait for it to shut down either.
+      timeouts: { shutdownGraceMs: 2_000 },
+    });
+  let driver = open();
+  let count = 0;
+  const vif = () => {
+    const digits = (++count).toString(16).padStart(4, "0");
+    return {
+      type: "bridge",
+      id: randomUUID(),
+      macAddress: `52:54:00:c0:${digits.slice(0, 2)}:${digits.slice(2)}`,
+      bridge: bridge.name,
+      network: { id: "lab" },
+    } as const;
+  };
+  return {
+    driver,
+    otherImageId: "other",
+    vif,
+    spec: (overrides = {}) => {
+      const uuid = randomUUID();
+      const flavor = { vcpus: 1, memoryMiB: guest.memoryMiB, rootGiB: 1 };
+      return { uuid, name: `contract-${uuid.slice(0, 8)}`, flavor, imageId: "guest", vifs: [vif()], ...overrides };
+    },
+    volume: async () => {
+      const volumeId = `volume-${randomUUID()}`;
+      const path = join(volumeDirectory, volumeId);
+      await writeFile(path, "");
+      await truncate(path, 16 * 1_048_576);
+      return { volumeId, type: "local", data: { path, format: "raw" } };
+    },
+    growVolume: ({ data }, sizeBytes) => truncate(String(data["path"]), sizeBytes),
+    restart: async () => {
+      await driver.close();
+      driver = open();
+      return driver;
+    },
+    crashGuest: async ({ uuid }) => {
+      const pid = await qemuProcess(uuid);
+      process.kill(pid, "SIGKILL");
+      await waitFor(async () => !(await isAlive(pid)), { timeoutMs: 10_000, what: "the end of QEMU" });
+    },
+    waitUntilBooted: (current, instance) => waitUntilReady(current, instance),
+    residue: async () => {
+      const lines = await collectResidue({ directories: [join(stateDirectory, "guests"), join(stateDirectory, "disks"), join(stateDirectory, "records")] });
+      // Directories that the stores keep, empty, are no residue.
+      return [...lines].filter((line) => !/^directory .*\/(records\/[a-z-]+|disks\/\.[a-z-]+)$/.test(line)).sort();
+    },
+    dispose: async () => {
+      await driver.close();
+      await bridge.remove();
+      await directory.remove();
+    },
+  };
+}
+
+async function waitUntilReady(driver: ComputeDriver, instance: InstanceRef): Promise<void> {
+  const ready = async (): Promise<boolean> => {
+    const { bytes } = await withAllFacets(driver).getConsoleOutput(instance);
+    return Buffer.from(bytes).includes("HV-READY");
+  };
+  await waitFor(ready, { timeoutMs: 120_000, what: "a booted guest" });
+  const { state } = await driver.getInfo(instance);
+  if (state === "running") await waitFor(() => withAllFacets(driver).getGuestInterfaces(instance).then(() => true, () => false), { timeoutMs: 60_000, what: "an answer of the guest agent" });
+}
+
+async function qemuProcess(uuid: string): Promise<number> {
+  for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
+    const command = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+    if (command.includes(uuid) && /qemu-system/.test(command.split("\0")[0] ?? "") && (await isAlive(Number(pid)))) return Number(pid);
+  }
+  throw new Error(`no QEMU runs ${uuid}`);
+}
+
+async function isAlive(pid: number): Promise<boolean> {
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+  return stat !== "" && !/\) [ZX] /.test(stat);
+}
+
+defineContractSuite({ name: "kvm", facets: FACETS, testTimeoutMs: 240_000, open: openKvm }, { describe, it, beforeAll, afterAll });

@@ -1,0 +1,104 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { GuestDefinition } from "../../../src/driver/index.js";
+import { QmpClient } from "../../../src/qmp/index.js";
+import { bootSector, requirePackages, run, testGuest } from "../../lab/index.js";
+import { KvmLab, disk, inGuest, nic, waitForConsole, waitReady } from "./lab.js";
+
+const plans = fileURLToPath(new URL("../../unit/kvm/plans/", import.meta.url));
+const cases = readdirSync(plans).filter((name) => name.endsWith(".json"));
+
+let lab: KvmLab;
+beforeAll(async () => {
+  await requirePackages("qemu-system-x86_64", "qemu-img");
+  lab = await KvmLab.open();
+});
+afterAll(() => lab?.[Symbol.asyncDispose]());
+
+/** The devices that a guest has, as QEMU tells. */
+async function devicesOf(uuid: string): Promise<string[]> {
+  await using monitor = await QmpClient.open({ path: lab.file(uuid, "tools.sock") });
+  return (await monitor.execute("qom-list", { path: "/machine/peripheral" })).map(({ name }) => name);
+}
+
+describe("QEMU takes the command line", () => {
+  it.each(cases)("that is written down in %s", async (name) => {
+    const written = JSON.parse(readFileSync(join(plans, name), "utf8")) as { readonly definition: GuestDefinition };
+    const { kernel, initrd } = await testGuest();
+    const definition = await lab.definition({
+      ...written.definition,
+      uuid: crypto.randomUUID(),
+      name: name.replace(".json", ""),
+      // What the host lacks is left out: block devices, NBD servers, TAPs.
+      disks: await Promise.all(
+        written.definition.disks.map(async (planned) => {
+          const path = lab.directory.file(`${name}-${planned.id}`);
+          await run(["qemu-img", "create", "-q", "-f", planned.source.format, path, "1M"]);
+          return { ...planned, source: { type: "file", path, format: planned.source.format } as const };
+        }),
+      ),
+      nics: written.definition.nics.map((planned) => ({ ...planned, queues: 1, backend: { type: "user" } as const })),
+      ...(written.definition.kernel === undefined ? {} : { kernel: { ...written.definition.kernel, kernelPath: kernel, ramdiskPath: initrd } }),
+    });
+    const guest = await lab.define(definition);
+    await guest.start({ paused: true });
+    const devices = await devicesOf(guest.uuid);
+    const count = (kind: string): number => devices.filter((device) => new RegExp(`^${kind}\\d+$`).test(device)).length;
+    expect(count("disk")).toBe(definition.disks.length);
+    expect(count("nic")).toBe(definition.nics.length);
+    await guest.kill();
+  });
+});
+
+describe("a guest boots", () => {
+  it.each(["virtio", "scsi", "sata", "ide", "usb"] as const)("from a disk on %s", async (bus) => {
+    const guest = await lab.define({ disks: [disk("root", "vda", bootSector(), { bus, readOnly: bus !== "sata" && bus !== "ide", bootIndex: 0 })] });
+    await guest.start();
+    await waitForConsole(guest, "HV-BOOT");
+    await guest.kill();
+  });
+
+  it("from the disk that comes first, wherever it stands", async () => {
+    const empty = await lab.image("empty.img");
+    const guest = await lab.define({ disks: [disk("a", "vda", empty, { bootIndex: 7 }), disk("b", "vdb", bootSector(), { readOnly: true, bootIndex: 1 })] });
+    await guest.start();
+    await waitForConsole(guest, "HV-BOOT");
+    await guest.kill();
+  });
+
+  it.each(["pc", "microvm"] as const)("Linux on %s, with disks, NIC and agent", async (machine) => {
+    const data = disk("data", "vda", await lab.image(`${machine}.img`), { serial: "data" });
+    const guest = await lab.linux({ machine, disks: [data], nics: [nic("port", 1)] });
+    await guest.start();
+    await waitReady(guest);
+    expect(await inGuest(guest, "echo $(cat /sys/block/vda/serial) $(ls /sys/class/net)")).toBe("data eth0 lo");
+    if (machine === "microvm") {
+      await expect(guest.screenshot()).rejects.toMatchObject({ code: "CONSOLE_UNAVAILABLE" });
+      await expect(guest.attachNic(nic("second", 2))).rejects.toMatchObject({ code: "NOT_SUPPORTED" });
+    }
+    await guest.requestShutdown();
+    await guest.waitUntilStopped({ deadline: 60_000 });
+  });
+
+  it("with every bus at once, several vCPUs, and forty root ports", async () => {
+    await using wide = await KvmLab.open({ hotplugPorts: 40 });
+    const image = (name: string): Promise<string> => wide.image(name, 1);
+    const guest = await wide.linux({
+      vcpus: 2,
+      memoryMiB: 256,
+      cpuTopology: { sockets: 1, cores: 2, threads: 1 },
+      disks: [
+        disk("one", "vda", await image("one"), { serial: "one" }),
+        disk("two", "sda", await image("two"), { bus: "scsi", serial: "two" }),
+        disk("three", "sdb", await image("three"), { bus: "scsi", deviceType: "cdrom", readOnly: true }),
+      ],
+      nics: [nic("a", 1), nic("b", 2)],
+    });
+    await guest.start();
+    await waitReady(guest);
+    expect(await inGuest(guest, "echo $(nproc) $(ls /sys/class/net) $(cat /sys/block/vda/serial)")).toBe("2 eth0 eth1 lo one");
+    await guest.kill();
+  });
+});

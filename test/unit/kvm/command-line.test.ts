@@ -1,0 +1,144 @@
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { GuestDefinition } from "../../../src/driver/index.js";
+import { checkDefinition, machineOf } from "../../../src/kvm/definition-check.js";
+import { escapeOption, planCommandLine } from "../../../src/kvm/plan/command-line.js";
+import type { CommandLineRequest, NetworkAccess } from "../../../src/kvm/plan/command-line.js";
+import { machineNamed } from "../../../src/kvm/plan/capabilities.js";
+import { planHardware } from "../../../src/kvm/plan/hardware.js";
+import { qemu72 } from "./capabilities.js";
+
+interface Case {
+  readonly definition: GuestDefinition;
+  readonly accelerator?: "kvm" | "tcg";
+  readonly cpuModel?: string;
+  readonly hotplugPorts?: number;
+  readonly network?: NetworkAccess;
+}
+
+const folder = fileURLToPath(new URL("plans/", import.meta.url));
+const cases = readdirSync(folder)
+  .filter((name) => name.endsWith(".json"))
+  .map((name) => name.slice(0, -".json".length));
+
+function plan(input: Case) {
+  const definition = checkDefinition(input.definition, qemu72);
+  const machine = machineOf(definition);
+  const machineType = machineNamed(qemu72, machine)?.name ?? machine;
+  const hardware = planHardware(definition, machine, { machineType, hotplugPorts: input.hotplugPorts ?? 2 });
+  const request: CommandLineRequest = {
+    definition,
+    hardware,
+    capabilities: qemu72,
+    accelerator: input.accelerator ?? "tcg",
+    cpuModel: input.cpuModel ?? "max",
+    network: input.network ?? { taps: "descriptors", vhost: false },
+    pidFile: "/state/guests/qemu.pid",
+  };
+  return planCommandLine(request);
+}
+
+/** Options, each with its value on its line. */
+function lines({ args, descriptors }: ReturnType<typeof plan>): string {
+  const text: string[] = [];
+  for (const argument of args) {
+    if (argument.startsWith("-") && !argument.startsWith("-append")) text.push(argument);
+    else text[text.length - 1] += ` ${argument}`;
+  }
+  const inherited = descriptors.map((entry) => `# fd ${entry.fd}: ${entry.what}${"nicId" in entry ? ` ${entry.nicId} queue ${entry.queue}` : ""}`);
+  return [...text, ...inherited, ""].join("\n");
+}
+
+describe("the command line of a guest", () => {
+  it.each(cases)("is as written down for %s", async (name) => {
+    const input = JSON.parse(readFileSync(join(folder, `${name}.json`), "utf8")) as Case;
+    await expect(lines(plan(input))).toMatchFileSnapshot(join(folder, `${name}.args`));
+  });
+
+  it("is the same each time", () => {
+    const input = JSON.parse(readFileSync(join(folder, "q35.json"), "utf8")) as Case;
+    expect(plan(input)).toEqual(plan(input));
+  });
+});
+
+describe("what a definition holds", () => {
+  const hostile = fc.string({ unit: fc.constantFrom(...',"\'=\\{}[]: -;$`\nab/.'), minLength: 1, maxLength: 40 });
+  const base = JSON.parse(readFileSync(join(folder, "q35.json"), "utf8")) as Case;
+
+  it("is never more than one value of one option, whatever it says", () => {
+    fc.assert(
+      fc.property(hostile, hostile, hostile, (id, path, text) => {
+        const definition = base.definition;
+        const disk = { ...definition.disks[0]!, id, source: { type: "file", path: `/d/${path}`, format: "raw" }, serial: text } as const;
+        const nic = { ...definition.nics[0]!, id };
+        const altered = { ...definition, disks: [disk], nics: [nic], kernel: { kernelPath: `/k/${path}`, commandLine: text } };
+        const request = {
+          definition: altered,
+          hardware: planHardware(altered, "q35", { machineType: "pc-q35-7.2", hotplugPorts: 2 }),
+          capabilities: qemu72,
+          accelerator: "tcg",
+          cpuModel: "max",
+          network: { taps: "descriptors", vhost: false },
+          pidFile: "/state/qemu.pid",
+        } as const;
+        const { args } = planCommandLine(request);
+        const plain = planCommandLine({ ...request, definition: { ...altered, kernel: { kernelPath: "/k/k", commandLine: "c" } } }).args;
+        expect(args.filter((argument) => argument.startsWith("-")).length).toBeLessThanOrEqual(plain.filter((argument) => argument.startsWith("-")).length + 2);
+        expect(args.length).toBe(plain.length);
+        const devices = args.filter((_, index) => ["-device", "-blockdev", "-netdev", "-object"].includes(args[index - 1] ?? ""));
+        const parsed = devices.map((argument) => JSON.parse(argument) as Record<string, unknown>);
+        const file = parsed.find((entry) => "node-name" in entry)?.["file"] as { filename: string };
+        expect(file.filename).toBe(`/d/${path}`);
+        expect(parsed.find((entry) => entry["driver"] === "virtio-blk-pci")?.["serial"]).toBe(text.slice(0, 20));
+        expect(args[args.indexOf("-append") + 1]).toBe(text);
+        expect(args[args.indexOf("-kernel") + 1]).toBe(`/k/${path}`);
+      }),
+    );
+  });
+
+  it("stays one value behind doubled commas", () => {
+    fc.assert(
+      fc.property(hostile, (text) => {
+        const options = `guest=${escapeOption(text)},debug-threads=on`.split(/(?<!,)(?:,,)*,(?!,)/);
+        expect(escapeOption(text).replaceAll(",,", ",")).toBe(text);
+        expect(options.length).toBeGreaterThanOrEqual(1);
+      }),
+    );
+    expect(escapeOption("a,debug-threads=off")).toBe("a,,debug-threads=off");
+  });
+
+  it.each([
+    ["name", { name: "a,process=x" }],
+    ["name", { name: "-incoming" }],
+    ["name", { name: "a\nb" }],
+    ["uuid", { uuid: "not-a-uuid" }],
+    ["memoryMiB", { memoryMiB: 0 }],
+    ["vcpus", { vcpus: 289 }],
+    ["cpuTopology", { vcpus: 4, cpuTopology: { sockets: 2, cores: 1, threads: 1 } }],
+    ["kernel.kernelPath", { kernel: { kernelPath: "../vmlinuz" } }],
+    ["kernel.commandLine", { kernel: { kernelPath: "/vmlinuz", commandLine: "a\0b" } }],
+    ["disks[0].source.path", { disks: [{ ...base.definition.disks[0], source: { type: "file", path: "nbd:evil:1", format: "raw" } }] }],
+    ["disks[1].id", { disks: [base.definition.disks[0], { ...base.definition.disks[0], deviceName: "vdz" }] }],
+    ["disks[1].deviceName", { disks: [base.definition.disks[0], { ...base.definition.disks[0], id: "other" }] }],
+    ["nics[0].macAddress", { nics: [{ ...base.definition.nics[0], macAddress: "01:00:5e:00:00:01" }] }],
+    ["nics[0].backend.deviceName", { nics: [{ ...base.definition.nics[0], backend: { type: "tap", deviceName: "a,b", bridge: "br0", queues: 1 } }] }],
+    ["nics[0].queues", { nics: [{ ...base.definition.nics[0], model: "e1000", queues: 2 }] }],
+  ])("is refused by the name of its field when it can't be: %s", (field, change) => {
+    const bad = { ...base.definition, ...change };
+    const expected: unknown = expect.objectContaining({ code: "INVALID_ARGUMENT", field: `definition.${field}` });
+    expect(() => checkDefinition(bad, qemu72)).toThrow(expected as Error);
+  });
+
+  it.each([
+    ["a machine of another architecture", { machine: "virt" }],
+    ["UEFI", { firmware: "uefi" }],
+    ["an IDE disk of a microvm", { machine: "microvm", kernel: { kernelPath: "/k" }, disks: [{ ...base.definition.disks[0], bus: "ide" }] }],
+    ["a NIC of a microvm that is none of virtio's", { machine: "microvm", kernel: { kernelPath: "/k" }, disks: [], nics: [{ ...base.definition.nics[0], model: "e1000" }] }],
+  ])("is refused as not supported: %s", (_, change) => {
+    const expected: unknown = expect.objectContaining({ code: "NOT_SUPPORTED" });
+    expect(() => checkDefinition({ ...base.definition, ...change }, qemu72)).toThrow(expected as Error);
+  });
+});
