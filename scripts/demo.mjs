@@ -36,6 +36,8 @@ async function main({ driver, accelerator, output, plain }) {
     interrupted.abort(new Error("interrupted"));
   };
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, onSignal);
+  // Nobody reads on (`npm run demo | head`): the same as an interruption.
+  process.stdout.on("error", () => interrupted.abort(new Error("nobody reads the output")));
 
   // The demo is TypeScript and reads "hypervise" from the sources, as the examples do: there is nothing to build first.
   process.env.TSX_TSCONFIG_PATH = fileURLToPath(new URL("../tsconfig.json", import.meta.url));

@@ -19,7 +19,7 @@ export class Display {
   readonly #coloured: boolean;
   readonly #startedAt = performance.now();
   #timer: NodeJS.Timeout | undefined;
-  #step: { readonly title: string; readonly startedAt: number; state: string } | undefined;
+  #step: { readonly title: string; readonly startedAt: number; state: string; titled: boolean } | undefined;
   #drawn = false;
   #frame = 0;
 
@@ -36,15 +36,15 @@ export class Display {
 
   /** Shows a step while `work` is under way, then how it ended. `work` returns what there is to say about it, if anything. */
   async step(title: string, work: () => Promise<string | void>): Promise<void> {
-    this.#step = { title, startedAt: performance.now(), state: "" };
+    this.#step = { title, startedAt: performance.now(), state: "", titled: false };
     if (this.#live) this.#timer = setInterval(() => this.#draw(), FRAME_MS);
-    else this.#print(`... ${title}`);
+    else this.#showTitle();
     this.#draw();
     try {
       const said = await work();
-      this.#end(this.#styled("green", this.#live ? "✓" : "ok "), said ?? "");
+      this.#end(this.#styled("green", this.#live ? "✓" : "ok"), said ?? "");
     } catch (error) {
-      this.#end(this.#styled("red", this.#live ? "✗" : "FAILED"), "");
+      this.#end(this.#styled("red", this.#live ? "✗" : "FAILED"), "it did not hold");
       throw error;
     }
   }
@@ -56,11 +56,13 @@ export class Display {
 
   /** Lines that belong to the step under way, or to the one just ended. */
   detail(...lines: readonly string[]): void {
+    if (lines.length > 0) this.#showTitle();
     for (const line of lines) this.#print(`    ${line}`);
   }
 
   /** Something that happened meanwhile. */
   event(text: string): void {
+    this.#showTitle();
     this.#print(`    ${this.#styled("cyan", `event ${this.#elapsed(this.#startedAt)} `)}${text}`);
   }
 
@@ -76,11 +78,21 @@ export class Display {
   }
 
   #end(mark: string, said: string): void {
-    const { title, startedAt } = this.#step ?? { title: "", startedAt: performance.now() };
+    if (this.#step === undefined) return;
+    const { title, titled, startedAt } = this.#step;
     clearInterval(this.#timer);
     this.#erase();
     this.#step = undefined;
-    this.#print(`${mark} ${title}${said === "" ? "" : `: ${said}`} ${this.#styled("dim", `(${this.#elapsed(startedAt)})`)}`);
+    const words = [...(titled ? [] : [title]), ...(said === "" && !titled ? [] : [said === "" ? "done" : said])].join(": ");
+    const took = this.#styled("dim", `(${this.#elapsed(startedAt)})`);
+    this.#print([...(titled ? ["   "] : []), mark, words, took].join(" "));
+  }
+
+  /** A step that has lines of its own stands above them; one that has none is one line when it is done. */
+  #showTitle(): void {
+    if (this.#step === undefined || this.#step.titled) return;
+    this.#step.titled = true;
+    this.#print(this.#styled("bold", this.#step.title));
   }
 
   #print(line: string): void {

@@ -31,7 +31,7 @@ const shape: Check<LiveMigrateData> = check.object({
 
 /** @throws InvalidArgumentError naming the bad field below `data`. */
 export function checkMigrateData(value: unknown, instance?: InstanceRef): LiveMigrateData {
-  const data = shape(value as LiveMigrateData, "data");
+  const data = shape(value, "data");
   if (instance !== undefined && data.instance.uuid !== instance.uuid) {
     throw new InvalidArgumentError({ field: "data.instance.uuid", value: data.instance.uuid, expected: `the instance's, ${instance.uuid}` });
   }

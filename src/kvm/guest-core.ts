@@ -30,6 +30,8 @@ export class GuestCore {
   readonly finishing = new Map<string, Promise<void>>();
   /** True from the beginning of a start until it has succeeded or been undone. */
   starting = false;
+  /** True from when a process was found until what it runs has been read. */
+  adopting = false;
   /** True once the driver has let go of all guests. */
   released = false;
   /** True while somebody reads the console through this process. */

@@ -129,13 +129,13 @@ export class GuestSession {
     this.#view = { ...this.#view, launched: true };
   }
 
-  /** Takes over what `query-status` says, and reports a change that no event has told. */
-  observe(status: string): void {
+  /** Takes over what `query-status` says, and reports a change that no event has told, if `report` says so. */
+  observe(status: string, report: boolean): void {
     const state = powerStateOf(status);
     if (state === this.#view.state) return;
     const transition = state === "running" ? "resumed" : state === "paused" ? "paused" : "crashed";
     this.#view = { ...this.#view, state };
-    this.#options.listener.report({ type: "lifecycle", transition, cause: state === "crashed" ? "crash" : "external", detail: status });
+    if (report) this.#options.listener.report({ type: "lifecycle", transition, cause: state === "crashed" ? "crash" : "external", detail: status });
     this.#wake();
   }
 

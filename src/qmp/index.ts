@@ -29,6 +29,7 @@ export type {
 } from "./errors.js";
 export type { FdPassing, FdSender } from "./fd-passing.js";
 export { QmpFdSet } from "./fd-set.js";
+export type { QmpFdSetOptions } from "./fd-set.js";
 export type * as Qapi from "./generated/qapi.gen.js";
 export type * as Qga from "./generated/qga.gen.js";
 export type { QemuVersion, QmpGreeting } from "./greeting.js";

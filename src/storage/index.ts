@@ -34,3 +34,4 @@ export type {
 } from "./volume-connector.js";
 export { readVolumeHostProperties } from "./volume-host-properties.js";
 export type { HostPropertiesOptions } from "./volume-host-properties.js";
+export type { CommandOptions, CommandResult, CommandRunner } from "../host/index.js";

@@ -3,3 +3,5 @@ export * from "./contract/index.js";
 export * from "./fake-guest-agent-server.js";
 export * from "./fake-json-server.js";
 export * from "./fake-qmp-server.js";
+export { JsonFramer } from "./json-framer.js";
+export type { JsonFrameSink } from "./json-framer.js";

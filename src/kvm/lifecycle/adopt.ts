@@ -16,6 +16,7 @@ export async function adoptGuest(core: GuestCore, identity: ProcessIdentity): Pr
   const { clock, timeouts } = core.host;
   const process = QemuProcess.found({ identity, clock, log: core.files.log });
   const state = core.state.process?.state ?? "paused";
+  core.adopting = true;
   const session = core.follow(process, guestListener(core), { ...UNLAUNCHED, state, launched: true });
   core.whileInMemory(watchConsoleLog(core));
   await withDeadline(timeouts.adoptMs, { operation: "waiting for a guest to answer", clock }, () => session.keepConnected()).catch(() => undefined);

@@ -1,5 +1,5 @@
 /** Bringing a guest into memory. All or nothing: when it fails, QEMU is gone and the guest is as it was. */
-import { Deadline, DeadlineExceededError, abortErrorOf, withRollback } from "../../core/index.js";
+import { Deadline, DeadlineExceededError, abortErrorOf, isHyperviseError, withRollback } from "../../core/index.js";
 import type { CommonOptions } from "../../core/index.js";
 import { GuestCrashedError, GuestStartError, InvalidStateError } from "../../driver/index.js";
 import { QmpError } from "../../qmp/index.js";
@@ -37,7 +37,8 @@ export async function startGuest(core: GuestCore, options: StartOptions): Promis
   try {
     await bringUp(core, options.paused === true, deadline);
   } catch (error) {
-    throw await explain(core, error, options, startMs);
+    const explained = await explain(core, error, options, startMs);
+    throw isHyperviseError(explained) ? explained.withContext({ instance: core.instance }) : explained;
   } finally {
     deadline.dispose();
     core.starting = false;

@@ -14,10 +14,12 @@ export async function synchronise(core: GuestCore): Promise<void> {
   const { status } = await session.execute("query-status");
   const { process } = core.state;
   if (process?.phase === "starting" && status === "prelaunch") return abandonStart(core, session);
+  // What changed while no driver watched is the state that the guest is found in, not news.
+  session.observe(status, !core.adopting);
   await noteProcess(core, session);
-  session.observe(status);
   await reconcileDevices(core);
   if (core.definition.guestAgent) core.noteAgent(await queryAgent(session));
+  core.adopting = false;
 }
 
 /** Its driver died before the guest had run: a start that has not succeeded has failed. */
@@ -38,7 +40,7 @@ async function noteProcess(core: GuestCore, { process, view }: GuestSession): Pr
   const { pid, startTime } = process.identity;
   const { accelerator, bootId, clock } = core.host;
   const known = core.state.process;
-  if (known?.phase === "live" && known.pid === pid && known.startTime === startTime) return;
+  if (known?.phase === "live" && known.pid === pid && known.startTime === startTime && known.state === view.state) return;
   const startedAt = known?.startedAt ?? clock.now();
   await core.update((state) =>
     withProcess(state, { phase: "live", bootId, pid, startTime, startedAt, accelerator: known?.accelerator ?? accelerator, state: view.state }),

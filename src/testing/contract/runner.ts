@@ -12,8 +12,8 @@ export interface ContractRunner {
 }
 
 export interface Hooks {
-  beforeAll(body: () => Promise<void>, timeoutMs: number): void;
-  afterAll(body: () => Promise<void>, timeoutMs: number): void;
+  readonly beforeAll: (body: () => Promise<void>, timeoutMs: number) => void;
+  readonly afterAll: (body: () => Promise<void>, timeoutMs: number) => void;
 }
 
 /** @throws TypeError when the runner has neither name of a hook. */

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import type { InstanceSpec } from "../../driver/index.js";
 import { rejectsWith } from "./context.js";
 import type { ContractPart } from "./part.js";
 
@@ -50,7 +49,7 @@ export const spawnContract: ContractPart = (context, it) => {
     ];
     await context.leavingNothing(async () => {
       for (const [field, changes] of wrong) {
-        const error = await rejectsWith("INVALID_ARGUMENT", context.driver.spawn({ ...good, ...changes } as InstanceSpec));
+        const error = await rejectsWith("INVALID_ARGUMENT", context.driver.spawn({ ...good, ...changes }));
         assert((error as unknown as { readonly field: string }).field.endsWith(field), `${error.message} names ${field}`);
       }
     });
