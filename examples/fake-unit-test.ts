@@ -18,7 +18,7 @@ async function schedule(hosts: readonly ComputeDriver[], spec: InstanceSpec): Pr
   throw new Error("no host takes the instance");
 }
 
-test("goes on to the next host when a port can't be plugged, and leaves nothing on the first", async () => {
+await test("goes on to the next host when a port can't be plugged, and leaves nothing on the first", async () => {
   const [first, second] = [new FakeDriver(), new FakeDriver()];
   await Promise.all([first.initHost(), second.initHost()]);
   const empty = first.world.ledger();
@@ -30,16 +30,19 @@ test("goes on to the next host when a port can't be plugged, and leaves nothing 
   assert.equal(await second.getNumInstances(), 1);
 });
 
-test("does not try another host when the spec is wrong", async () => {
+await test("does not try another host when the spec is wrong", async () => {
   const [first, second] = [new FakeDriver(), new FakeDriver()];
   await Promise.all([first.initHost(), second.initHost()]);
 
-  await assert.rejects(schedule([first, second], fakeSpec({ name: "../etc" })), { code: "INVALID_ARGUMENT", field: "spec.name" });
+  await assert.rejects(schedule([first, second], fakeSpec({ name: "../etc" })), {
+    code: "INVALID_ARGUMENT",
+    field: "spec.name",
+  });
 
   assert.equal(second.calls.filter(({ method }) => method === "spawn").length, 0);
 });
 
-test("finds its instances again after its process was killed in the middle of a spawn", async () => {
+await test("finds its instances again after its process was killed in the middle of a spawn", async () => {
   const driver = new FakeDriver();
   await driver.initHost();
   const kept = await driver.spawn(fakeSpec());
@@ -50,6 +53,9 @@ test("finds its instances again after its process was killed in the middle of a 
   const report = await again.initHost();
 
   assert.deepEqual(report.adopted, [kept.instance]);
-  assert.deepEqual(report.operations.map(({ kind, outcome }) => [kind, outcome]), [["spawn", "undone"]]);
+  assert.deepEqual(
+    report.operations.map(({ kind, outcome }) => [kind, outcome]),
+    [["spawn", "undone"]],
+  );
   again.world.assertSound();
 });

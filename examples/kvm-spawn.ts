@@ -32,7 +32,8 @@ try {
 
   try {
     // The console is a stream, which says when to look: there is nothing to poll.
-    const isUp = async (): Promise<boolean> => /HV-READY|login:/.test(Buffer.from((await driver.getConsoleOutput(instance)).bytes).toString());
+    const isUp = async (): Promise<boolean> =>
+      /HV-READY|login:/.test(Buffer.from((await driver.getConsoleOutput(instance)).bytes).toString());
     const serial = await driver.openConsole(instance);
     for await (const chunk of (await isUp()) ? [] : serial) {
       process.stdout.write(chunk as Buffer);

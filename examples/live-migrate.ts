@@ -3,7 +3,12 @@ import { isHyperviseError, liveMigrate } from "hypervise";
 import { FakeDriver, FakeWorld } from "hypervise/fake";
 
 const rates = { migrationMiBps: 100 };
-const world = new FakeWorld({ hosts: [{ name: "a", storage: "shared", rates }, { name: "b", storage: "shared", rates }] });
+const world = new FakeWorld({
+  hosts: [
+    { name: "a", storage: "shared", rates },
+    { name: "b", storage: "shared", rates },
+  ],
+});
 const a = new FakeDriver({ world, host: "a" });
 const b = new FakeDriver({ world, host: "b" });
 await Promise.all([a.initHost(), b.initHost()]);
@@ -17,7 +22,9 @@ await interrupted.result.catch((error: unknown) => {
   if (!isHyperviseError(error)) throw error;
   console.log(`first attempt: ${error.code}`);
 });
-console.log(`  on a: ${(await a.getInfo(instance)).state}, on b: ${(await b.instanceExists(instance)) ? "there" : "nothing"}`);
+console.log(
+  `  on a: ${(await a.getInfo(instance)).state}, on b: ${(await b.instanceExists(instance)) ? "there" : "nothing"}`,
+);
 
 const handle = liveMigrate(a, b, instance, { downtimeMs: 200 });
 let last = "";
@@ -26,7 +33,9 @@ for await (const { phase } of handle.events()) {
   last = phase;
 }
 await handle.result;
-console.log(`  on a: ${(await a.instanceExists(instance)) ? "there" : "nothing"}, on b: ${(await b.getInfo(instance)).state}`);
+console.log(
+  `  on a: ${(await a.instanceExists(instance)) ? "there" : "nothing"}, on b: ${(await b.getInfo(instance)).state}`,
+);
 
 await b.destroy(instance);
 world.assertSound();

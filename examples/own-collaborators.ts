@@ -58,7 +58,11 @@ class AgentVifPlugger implements VifPlugger {
 
 const { collaborators, world, host } = createFakeParts();
 const vifs = new AgentVifPlugger();
-const driver = new FakeDriver({ world, host: host.name, collaborators: { images: new CatalogueImageStore(collaborators.images), vifs } });
+const driver = new FakeDriver({
+  world,
+  host: host.name,
+  collaborators: { images: new CatalogueImageStore(collaborators.images), vifs },
+});
 await driver.initHost();
 
 const { instance } = await driver.spawn(fakeSpec({ imageId: "our-linux" }));

@@ -4,7 +4,16 @@
  */
 import { after, before, describe, it } from "node:test";
 import { ConflictError, InvalidStateError, NotSupportedError, createDriver } from "hypervise";
-import type { ComputeDriver, Guest, GuestDefinition, GuestInfo, HostFacts, Hypervisor, HypervisorContext, PowerState } from "hypervise";
+import type {
+  ComputeDriver,
+  Guest,
+  GuestDefinition,
+  GuestInfo,
+  HostFacts,
+  Hypervisor,
+  HypervisorContext,
+  PowerState,
+} from "hypervise";
 import { createFakeParts, fakeSpec, fakeVif } from "hypervise/fake";
 import { defineContractSuite } from "hypervise/testing";
 import type { ContractSubject } from "hypervise/testing";
@@ -41,7 +50,13 @@ class MachineGuest implements Guest {
   }
   async info(): Promise<GuestInfo> {
     const { vcpus, memoryMiB } = this.#definition;
-    return { state: this.#state, stale: false, vcpus, memoryMiB, ...(this.running ? { startedAt: this.#startedAt } : {}) };
+    return {
+      state: this.#state,
+      stale: false,
+      vcpus,
+      memoryMiB,
+      ...(this.running ? { startedAt: this.#startedAt } : {}),
+    };
   }
 
   async start(): Promise<void> {
@@ -106,7 +121,17 @@ class MemoryHypervisor implements Hypervisor {
   }
   async hostFacts(): Promise<HostFacts> {
     const cpu = { arch: "x86_64", topology: { sockets: 1, cores: 64, threads: 1 }, features: [] };
-    return { hostname: "here", ipAddress: "192.0.2.1", hypervisorType: this.type, hypervisorVersion: 1_000_000, cpu, vcpus: 64, memoryMiB: 65_536, memoryUsedMiB: 1_024, uptimeMs: 1 };
+    return {
+      hostname: "here",
+      ipAddress: "192.0.2.1",
+      hypervisorType: this.type,
+      hypervisorVersion: 1_000_000,
+      cpu,
+      vcpus: 64,
+      memoryMiB: 65_536,
+      memoryUsedMiB: 1_024,
+      uptimeMs: 1,
+    };
   }
   check(): void {}
   plan(definition: GuestDefinition): unknown {
@@ -162,10 +187,16 @@ async function open(): Promise<ContractSubject> {
     waitUntilBooted: async () => undefined,
     residue: async () => [
       ...[...machine.guests.keys()].map((uuid) => `guest ${uuid}`),
-      ...world.ledger().filter(({ kind }) => kind !== "image").map((entry) => JSON.stringify(entry)),
+      ...world
+        .ledger()
+        .filter(({ kind }) => kind !== "image")
+        .map((entry) => JSON.stringify(entry)),
     ],
     dispose: () => driver.close(),
   };
 }
 
-defineContractSuite({ name: "memory", facets: ["snapshots", "firewall", "imageCache"], cheapGuests: true, open }, { describe, it, before, after });
+defineContractSuite(
+  { name: "memory", facets: ["snapshots", "firewall", "imageCache"], cheapGuests: true, open },
+  { describe, it, before, after },
+);

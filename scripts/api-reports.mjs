@@ -22,7 +22,17 @@ const entries = Object.entries(exports)
 /** Building blocks of public types that nobody has a reason to name. */
 const buildingBlocks = new Set([
   // The fake world's own bookkeeping, reached through its hosts and its fault points.
-  ...["CORE_METHODS", "DiskLocks", "FacetMethod", "FILE_KINDS", "GuestData", "GuestExtras", "GuestRecord", "Halfway", "HostSurroundings"],
+  ...[
+    "CORE_METHODS",
+    "DiskLocks",
+    "FacetMethod",
+    "FILE_KINDS",
+    "GuestData",
+    "GuestExtras",
+    "GuestRecord",
+    "Halfway",
+    "HostSurroundings",
+  ],
   ...["MachineLimits", "Rule", "SeamCall", "SeamPointOf", "SeamPoints", "Seat", "StruckProcess"],
   // Names of one command's types, derived from `Qapi` and `Qga`.
   ...["Arguments", "Result"],

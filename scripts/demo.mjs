@@ -44,7 +44,15 @@ async function main({ driver, accelerator, output, plain }) {
   const { register } = await import("tsx/esm/api");
   register();
   const { runDemo } = await import(new URL("demo/run.ts", import.meta.url).href);
-  const exitCode = await runDemo({ driver: chosen, reason, guest, accelerator, output, plain, signal: interrupted.signal });
+  const exitCode = await runDemo({
+    driver: chosen,
+    reason,
+    guest,
+    accelerator,
+    output,
+    plain,
+    signal: interrupted.signal,
+  });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.removeListener(signal, onSignal);
   return exitCode;
 }
@@ -53,13 +61,20 @@ async function main({ driver, accelerator, output, plain }) {
 async function prepare(asked) {
   const log = createLog();
   try {
-    const setup = await ensureSetup({ need: "demo", log, ...(asked === "fake" ? { install: false, guest: false } : {}) });
+    const setup = await ensureSetup({
+      need: "demo",
+      log,
+      ...(asked === "fake" ? { install: false, guest: false } : {}),
+    });
     if (asked === "fake") return { chosen: "fake", reason: "it was asked for" };
     if (setup.ready) return { chosen: "kvm", guest: setup.guest };
     for (const line of setup.advice) log(line);
     if (asked === "kvm") return undefined;
     const missing = setup.missing.map(({ name }) => name).join(", ");
-    return { chosen: "fake", reason: missing ? `this system lacks ${missing}` : (setup.guestProblem ?? "set-up failed") };
+    return {
+      chosen: "fake",
+      reason: missing ? `this system lacks ${missing}` : (setup.guestProblem ?? "set-up failed"),
+    };
   } catch (error) {
     if (!(error instanceof CommandFailed)) throw error;
     log(error.message);
@@ -78,7 +93,8 @@ function readOptions() {
         help: { type: "boolean", default: false },
       },
     });
-    if (values.driver !== undefined && !["kvm", "fake"].includes(values.driver)) throw new Error("--driver is kvm or fake");
+    if (values.driver !== undefined && !["kvm", "fake"].includes(values.driver))
+      throw new Error("--driver is kvm or fake");
     if (!["auto", "kvm", "tcg"].includes(values.accelerator)) throw new Error("--accelerator is kvm or tcg");
     return values;
   } catch (error) {
@@ -86,4 +102,3 @@ function readOptions() {
     return undefined;
   }
 }
-

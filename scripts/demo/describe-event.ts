@@ -1,7 +1,12 @@
 /** Events of a driver as one line for people. */
 import type { DriverEvent } from "hypervise";
 
-const CAUSES = { self: "we did it", guest: "the guest did it", external: "somebody else did it", crash: "a fault" } as const;
+const CAUSES = {
+  self: "we did it",
+  guest: "the guest did it",
+  external: "somebody else did it",
+  crash: "a fault",
+} as const;
 
 export function describeEvent(event: DriverEvent): string {
   switch (event.type) {

@@ -83,7 +83,9 @@ export class Display {
     clearInterval(this.#timer);
     this.#erase();
     this.#step = undefined;
-    const words = [...(titled ? [] : [title]), ...(said === "" && !titled ? [] : [said === "" ? "done" : said])].join(": ");
+    const words = [...(titled ? [] : [title]), ...(said === "" && !titled ? [] : [said === "" ? "done" : said])].join(
+      ": ",
+    );
     const took = this.#styled("dim", `(${this.#elapsed(startedAt)})`);
     this.#print([...(titled ? ["   "] : []), mark, words, took].join(" "));
   }

@@ -9,7 +9,10 @@ export class FakeStage implements Stage {
   readonly spec: InstanceSpec;
   readonly nic: Vif;
   readonly volume: VolumeConnection;
-  readonly searched = ["the simulated host's ledger: guests, disks, ports, filters, volumes, secrets, records", "its invariants"];
+  readonly searched = [
+    "the simulated host's ledger: guests, disks, ports, filters, volumes, secrets, records",
+    "its invariants",
+  ];
   readonly kept: readonly string[] = [];
   readonly #world = new FakeWorld({ seed: 1 });
 
@@ -20,7 +23,13 @@ export class FakeStage implements Stage {
     const first = world.vif();
     const second = world.vif();
     this.spec = world.spec({ name: "demo", vifs: [{ ...port, id: first.id, macAddress: first.macAddress }] });
-    this.nic = { ...port, id: second.id, macAddress: second.macAddress, network: { id: "second" }, fixedIps: [{ address: "10.0.3.15" }] };
+    this.nic = {
+      ...port,
+      id: second.id,
+      macAddress: second.macAddress,
+      network: { id: "second" },
+      fixedIps: [{ address: "10.0.3.15" }],
+    };
     this.volume = world.volumes.create({ sizeBytes: 64 * 1024 * 1024 });
   }
 
@@ -49,7 +58,9 @@ export class FakeStage implements Stage {
     const { disks, nics } = this.#world.guest(this.spec.uuid).definition;
     const names = device === "disk" ? disks.map(({ deviceName }) => deviceName) : nics.map(({ id }) => id);
     if (names.length !== expected) throw new Error(`the guest has not seen: ${what}`);
-    return device === "disk" ? `it has ${names.join(", ")}` : `it has ${(await this.#interfaces(signal)).map(({ name }) => name).join(", ")}`;
+    return device === "disk"
+      ? `it has ${names.join(", ")}`
+      : `it has ${(await this.#interfaces(signal)).map(({ name }) => name).join(", ")}`;
   }
 
   async writeInGuest(disk: AttachedDisk, text: string): Promise<void> {
@@ -69,7 +80,9 @@ export class FakeStage implements Stage {
 
   async dispose(): Promise<void> {}
 
-  async #interfaces(signal: AbortSignal): Promise<readonly { readonly name: string; readonly addresses: readonly string[] }[]> {
+  async #interfaces(
+    signal: AbortSignal,
+  ): Promise<readonly { readonly name: string; readonly addresses: readonly string[] }[]> {
     return this.driver.getGuestInterfaces(this.spec, { signal });
   }
 }

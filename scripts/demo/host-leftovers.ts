@@ -3,8 +3,18 @@ import { readdir, readFile, readlink } from "node:fs/promises";
 import { join, relative } from "node:path";
 
 /** A line for each thing below `directory`, or that has to do with it. `ignored`: names right below it that don't count. */
-export async function hostLeftovers(directory: string, uuid: string, ignored: readonly string[]): Promise<readonly string[]> {
-  const parts = [processes([directory, uuid]), interfaces(), sockets(directory), openFiles(directory), files(directory, ignored)];
+export async function hostLeftovers(
+  directory: string,
+  uuid: string,
+  ignored: readonly string[],
+): Promise<readonly string[]> {
+  const parts = [
+    processes([directory, uuid]),
+    interfaces(),
+    sockets(directory),
+    openFiles(directory),
+    files(directory, ignored),
+  ];
   return (await Promise.all(parts)).flat().sort();
 }
 
@@ -15,7 +25,9 @@ async function processes(texts: readonly string[]): Promise<readonly string[]> {
     pids.map(async (pid) => {
       const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
       const [program = "", ...rest] = commandLine.split("\0");
-      return rest.some((argument) => texts.some((text) => argument.includes(text))) ? `process ${pid} (${program})` : undefined;
+      return rest.some((argument) => texts.some((text) => argument.includes(text)))
+        ? `process ${pid} (${program})`
+        : undefined;
     }),
   );
   return lines.filter((line) => line !== undefined);
@@ -36,7 +48,9 @@ async function sockets(directory: string): Promise<readonly string[]> {
 
 /** Descriptors of this process: a forgotten one keeps a device or a file alive. */
 async function openFiles(directory: string): Promise<readonly string[]> {
-  const targets = await Promise.all((await names("/proc/self/fd")).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => "")));
+  const targets = await Promise.all(
+    (await names("/proc/self/fd")).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => "")),
+  );
   return targets
     .filter((target) => target.startsWith(`${directory}/`) || /^\/dev\/(net\/tun|kvm|vhost)/.test(target))
     .map((target) => `open file ${target}`);

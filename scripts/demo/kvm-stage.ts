@@ -48,7 +48,13 @@ class KvmStage implements Stage {
   readonly spec: InstanceSpec;
   readonly nic: UserVif;
   readonly volume: VolumeConnection;
-  readonly searched = ["processes", "network interfaces", "UNIX sockets", "files that this process has open", "files of the state directory"];
+  readonly searched = [
+    "processes",
+    "network interfaces",
+    "UNIX sockets",
+    "files that this process has open",
+    "files of the state directory",
+  ];
   readonly kept: readonly string[];
   readonly #directory: string;
   readonly #volumePath: string;
@@ -72,7 +78,9 @@ class KvmStage implements Stage {
     this.#volumePath = join(directory, "volumes", `${uuid}.raw`);
     this.#images = new DirectoryImageStore({ directory: join(directory, "images") });
     this.driver = new KvmDriver({ stateDirectory: directory, accelerator, collaborators: { images: this.#images } });
-    this.kept = temporary ? [] : [`the guest's image and what was found out about this host, for the next run (${directory})`];
+    this.kept = temporary
+      ? []
+      : [`the guest's image and what was found out about this host, for the next run (${directory})`];
     this.spec = {
       uuid,
       name: `demo-${uuid.slice(0, 8)}`,
@@ -81,11 +89,20 @@ class KvmStage implements Stage {
       vifs: [nic("first", "10.0.2.0/24")],
     };
     this.nic = nic("second", "10.0.3.0/24");
-    this.volume = { volumeId: `demo-${uuid.slice(0, 8)}`, type: "local", data: { path: this.#volumePath, format: "raw" } };
+    this.volume = {
+      volumeId: `demo-${uuid.slice(0, 8)}`,
+      type: "local",
+      data: { path: this.#volumePath, format: "raw" },
+    };
   }
 
   /** Opens the host, so that a directory that another run has is noticed here. */
-  static async open(directory: string, guest: DemoGuest, accelerator: AcceleratorChoice, { temporary = false } = {}): Promise<KvmStage> {
+  static async open(
+    directory: string,
+    guest: DemoGuest,
+    accelerator: AcceleratorChoice,
+    { temporary = false } = {},
+  ): Promise<KvmStage> {
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const stage = new KvmStage(directory, guest, accelerator, temporary);
     try {
@@ -140,7 +157,10 @@ class KvmStage implements Stage {
   }
 
   async showOnDisplay(text: string, signal: AbortSignal): Promise<void> {
-    await this.#inGuest(`printf '\\033[2J\\033[H\\n  %s\\n\\n' '${text}' > /dev/tty1; uname -srm > /dev/tty1; ip -4 -o addr > /dev/tty1`, signal);
+    await this.#inGuest(
+      `printf '\\033[2J\\033[H\\n  %s\\n\\n' '${text}' > /dev/tty1; uname -srm > /dev/tty1; ip -4 -o addr > /dev/tty1`,
+      signal,
+    );
   }
 
   async readOnHost(length: number): Promise<string> {
@@ -168,7 +188,8 @@ class KvmStage implements Stage {
 
   async #inGuest(script: string, signal: AbortSignal): Promise<void> {
     const { exitCode, stderr } = await this.driver.execInGuest(this.spec, ["/bin/sh", "-c", script], { signal });
-    if (exitCode !== 0) throw new Error(`in the guest, a command ended with ${exitCode}: ${Buffer.from(stderr).toString().trim()}`);
+    if (exitCode !== 0)
+      throw new Error(`in the guest, a command ended with ${exitCode}: ${Buffer.from(stderr).toString().trim()}`);
   }
 }
 

@@ -17,15 +17,17 @@ export function readPng(bytes: Uint8Array): { readonly width: number; readonly h
   const bitsPerPixel = (SAMPLES[header.data[9] ?? 0] ?? 0) * (header.data[8] ?? 0);
   const pixels = inflateSync(Buffer.concat(chunks.filter(({ type }) => type === "IDAT").map(({ data }) => data)));
   const expected = (1 + Math.ceil((width * bitsPerPixel) / 8)) * height;
-  if (width === 0 || height === 0 || pixels.length !== expected) throw new Error("the PNG's size is not what its header says");
+  if (width === 0 || height === 0 || pixels.length !== expected)
+    throw new Error("the PNG's size is not what its header says");
   return { width, height };
 }
 
 function* chunksOf(file: Buffer): Generator<{ readonly type: string; readonly data: Buffer }> {
-  for (let at = 0; at + 12 <= file.length; ) {
+  for (let at = 0; at + 12 <= file.length;) {
     const length = file.readUInt32BE(at);
     const body = file.subarray(at + 4, at + 8 + length);
-    if (at + 12 + length > file.length || crc32(body) !== file.readUInt32BE(at + 8 + length)) throw new Error("the PNG is damaged");
+    if (at + 12 + length > file.length || crc32(body) !== file.readUInt32BE(at + 8 + length))
+      throw new Error("the PNG is damaged");
     yield { type: body.toString("latin1", 0, 4), data: body.subarray(4) };
     at += 12 + length;
   }

@@ -41,7 +41,8 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   const startedAt = performance.now();
   try {
     const { driver, reason, guest, accelerator, signal } = options;
-    if (driver === "fake") display.heading(`No real guest today: this runs on the fake driver, because ${reason ?? "it was asked for"}.`);
+    if (driver === "fake")
+      display.heading(`No real guest today: this runs on the fake driver, because ${reason ?? "it was asked for"}.`);
     let stage: Stage | undefined;
     await display.step("Opening the host", async () => {
       stage = driver === "fake" || guest === undefined ? new FakeStage() : await openKvmStage(guest, accelerator);
@@ -49,7 +50,9 @@ export async function runDemo(options: DemoOptions): Promise<number> {
     });
     if (stage === undefined) return 1;
     await new Demo(stage, display, resolve(options.output), signal).run();
-    display.heading(`Everything held, in ${((performance.now() - startedAt) / 1000).toFixed(1)} s.${driver === "fake" ? " (On the fake driver.)" : ""}`);
+    display.heading(
+      `Everything held, in ${((performance.now() - startedAt) / 1000).toFixed(1)} s.${driver === "fake" ? " (On the fake driver.)" : ""}`,
+    );
     return 0;
   } catch (error) {
     display.failure(options.signal.aborted ? "Interrupted." : describeError(error));
@@ -145,7 +148,9 @@ class Demo {
     const common = { signal: this.#signal };
     await this.#display.step("Reading its console", async () => {
       const { bytes } = await driver.getConsoleOutput(spec, common);
-      const lines = printable(Buffer.from(bytes).toString()).split("\n").filter((line) => line.trim() !== "");
+      const lines = printable(Buffer.from(bytes).toString())
+        .split("\n")
+        .filter((line) => line.trim() !== "");
       expect(lines.length > 0, "the console is empty");
       this.#display.detail(...lines.slice(-CONSOLE_LINES).map((line) => `| ${line}`));
       return `${bytes.length} bytes so far, the last lines above`;
@@ -153,10 +158,13 @@ class Demo {
     await this.#display.step("Reading its counters", async () => {
       const { uptimeMs, vcpus, memory, disks, interfaces } = await driver.getDiagnostics(spec, common);
       for (const { id, timeNs } of vcpus) this.#display.detail(`vCPU ${id}: ${(Number(timeNs) / 1e9).toFixed(1)} s`);
-      const resident = memory.residentMiB === undefined ? "" : `, ${Math.round(memory.residentMiB)} MiB resident on the host`;
+      const resident =
+        memory.residentMiB === undefined ? "" : `, ${Math.round(memory.residentMiB)} MiB resident on the host`;
       this.#display.detail(`memory: ${memory.currentMiB} MiB${resident}`);
-      for (const disk of disks) this.#display.detail(`disk ${disk.id}: ${disk.readBytes} bytes read, ${disk.writeBytes} written`);
-      for (const nic of interfaces) this.#display.detail(`NIC ${nic.macAddress}: ${nic.rxBytes} bytes received, ${nic.txBytes} sent`);
+      for (const disk of disks)
+        this.#display.detail(`disk ${disk.id}: ${disk.readBytes} bytes read, ${disk.writeBytes} written`);
+      for (const nic of interfaces)
+        this.#display.detail(`NIC ${nic.macAddress}: ${nic.rxBytes} bytes received, ${nic.txBytes} sent`);
       expect(disks.length > 0, "no disk is counted");
       return uptimeMs === undefined ? "" : `up for ${(uptimeMs / 1000).toFixed(1)} s`;
     });
@@ -249,7 +257,10 @@ class Demo {
   /** What the guest is to do by itself, within its time and until the demo is interrupted. */
   async #awaitGuest(work: (signal: AbortSignal) => Promise<string>): Promise<void> {
     const limit = new AbortController();
-    const timer = setTimeout(() => limit.abort(new Error(`the guest did not do it within ${GUEST_MS / 1000} s`)), GUEST_MS);
+    const timer = setTimeout(
+      () => limit.abort(new Error(`the guest did not do it within ${GUEST_MS / 1000} s`)),
+      GUEST_MS,
+    );
     const onAbort = (): void => limit.abort(this.#signal.reason);
     this.#signal.addEventListener("abort", onAbort, { once: true });
     try {
@@ -277,5 +288,9 @@ function printable(text: string): string {
 function describeError(error: unknown): string {
   if (!isHyperviseError(error)) return error instanceof Error ? `It failed: ${error.message}` : inspect(error);
   const { code, message, remedy, detail } = error;
-  return [`It failed: ${message} (${code})`, ...(remedy === undefined ? [] : [`  ${remedy}`]), ...(detail === undefined ? [] : [`  ${detail}`])].join("\n");
+  return [
+    `It failed: ${message} (${code})`,
+    ...(remedy === undefined ? [] : [`  ${remedy}`]),
+    ...(detail === undefined ? [] : [`  ${detail}`]),
+  ].join("\n");
 }

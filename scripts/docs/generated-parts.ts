@@ -9,11 +9,18 @@ import * as kvm from "hypervise/kvm";
 import * as network from "hypervise/network";
 import * as qmp from "hypervise/qmp";
 import * as storage from "hypervise/storage";
+import * as testing from "hypervise/testing";
 
 const source = fileURLToPath(new URL("../../src/", import.meta.url));
 
 /** The documents that have generated parts, as paths below the repository's root. */
-export const GENERATED_DOCUMENTS = ["README.md", "docs/capabilities.md", "docs/errors.md", "docs/events.md", "docs/timeouts.md"] as const;
+export const GENERATED_DOCUMENTS = [
+  "README.md",
+  "docs/capabilities.md",
+  "docs/errors.md",
+  "docs/events.md",
+  "docs/timeouts.md",
+] as const;
 
 const PARTS: Readonly<Record<string, () => string>> = {
   facets: facetTable,
@@ -29,11 +36,15 @@ const PARTS: Readonly<Record<string, () => string>> = {
 
 /** A document with its generated parts as the code has them now. @throws Error for a part that is not known or has no end */
 export function withGeneratedParts(document: string): string {
-  return document.replaceAll(/(<!-- begin ([a-z-]+), made by scripts\/docs -->\n)[^]*?(<!-- end (?:[a-z-]+) -->)/g, (_all, begin: string, name: string, end: string) => {
-    const part = PARTS[name];
-    if (part === undefined || end !== `<!-- end ${name} -->`) throw new Error(`no generated part ${name}, or its end is missing`);
-    return `${begin}\n${part()}\n\n${end}`;
-  });
+  return document.replaceAll(
+    /(<!-- begin ([a-z-]+), made by scripts\/docs -->\n)[^]*?(<!-- end (?:[a-z-]+) -->)/g,
+    (_all, begin: string, name: string, end: string) => {
+      const part = PARTS[name];
+      if (part === undefined || end !== `<!-- end ${name} -->`)
+        throw new Error(`no generated part ${name}, or its end is missing`);
+      return `${begin}\n${part()}\n\n${end}`;
+    },
+  );
 }
 
 /** Without what a formatter may change: the width of a table's columns. */
@@ -42,7 +53,8 @@ export function withoutPadding(document: string): string {
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]): string => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
+  const line = (cells: readonly string[]): string =>
+    `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
   return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
 }
 
@@ -56,7 +68,12 @@ function mark(has: boolean): string {
 }
 
 function facetTable(): string {
-  const rows = main.FACET_NAMES.map((name) => [`\`${name}\``, FACET_WORDS[name], mark(DRIVERS.fake.facets[name]), mark(DRIVERS.kvm.facets[name])]);
+  const rows = main.FACET_NAMES.map((name) => [
+    `\`${name}\``,
+    FACET_WORDS[name],
+    mark(DRIVERS.fake.facets[name]),
+    mark(DRIVERS.kvm.facets[name]),
+  ]);
   return table(["facet", "what it does", "`FakeDriver`", "`KvmDriver`"], rows);
 }
 
@@ -91,11 +108,20 @@ const FACET_WORDS: Readonly<Record<main.FacetName, string>> = {
 
 function flagTable(): string {
   const names = Object.keys(DRIVERS.fake.flags) as (keyof main.DriverFlags)[];
-  return table(["flag", "`FakeDriver`", "`KvmDriver`"], names.map((name) => [`\`${name}\``, mark(DRIVERS.fake.flags[name]), mark(DRIVERS.kvm.flags[name])]));
+  return table(
+    ["flag", "`FakeDriver`", "`KvmDriver`"],
+    names.map((name) => [`\`${name}\``, mark(DRIVERS.fake.flags[name]), mark(DRIVERS.kvm.flags[name])]),
+  );
 }
 
 function methodTable(): string {
-  return table(["facet", "methods"], main.FACET_NAMES.map((name) => [`\`${name}\``, main.FACET_METHODS[name].map((method) => `\`${method}\``).join(", ")]));
+  return table(
+    ["facet", "methods"],
+    main.FACET_NAMES.map((name) => [
+      `\`${name}\``,
+      main.FACET_METHODS[name].map((method) => `\`${method}\``).join(", "),
+    ]),
+  );
 }
 
 export interface ErrorClass {
@@ -115,22 +141,28 @@ const ENTRIES: Readonly<Record<string, object>> = {
   "hypervise/qmp": qmp,
   "hypervise/storage": storage,
   "hypervise/network": network,
+  "hypervise/testing": testing,
 };
 
 /** Every class of error that the sources hold, by room. */
 export function errorClasses(): ReadonlyMap<string, readonly ErrorClass[]> {
   const rooms = new Map<string, ErrorClass[]>();
-  const files = readdirSync(source, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith(".ts") && !path.includes(".gen."));
+  const files = readdirSync(source, { recursive: true, encoding: "utf8" }).filter(
+    (path) => path.endsWith(".ts") && !path.includes(".gen."),
+  );
   for (const path of files.sort()) {
     const room = path.split("/")[0] ?? "";
-    for (const found of errorClassesOf(readFileSync(join(source, path), "utf8"))) rooms.set(room, [...(rooms.get(room) ?? []), found]);
+    for (const found of errorClassesOf(readFileSync(join(source, path), "utf8")))
+      rooms.set(room, [...(rooms.get(room) ?? []), found]);
   }
   return rooms;
 }
 
 function errorClassesOf(text: string): readonly ErrorClass[] {
   const found: ErrorClass[] = [];
-  for (const match of text.matchAll(/\/\*\*((?:(?!\*\/)[^])*?)\*\/\s*export (?:abstract )?class (\w+Error) extends (\w+Error) \{([^]*?)\n\}/g)) {
+  for (const match of text.matchAll(
+    /\/\*\*((?:(?!\*\/)[^])*?)\*\/\s*export (?:abstract )?class (\w+Error) extends (\w+Error) \{([^]*?)\n\}/g,
+  )) {
     const [, comment = "", name = "", parent = "", body = ""] = match;
     const words = comment.replaceAll(/\s*\n\s*\*\s*/g, " ").trim();
     const code = /code: "(\w+)"/.exec(body)?.[1] ?? "";
@@ -166,6 +198,7 @@ function errorTables(): string {
     host: "The operating system",
     qmp: "QMP and the guest agent",
     fake: "The fake driver",
+    testing: "Fake peers",
   };
   return [...rooms]
     .sort(([a], [b]) => order(titles, a) - order(titles, b))
@@ -200,5 +233,12 @@ function timeoutTable(path: string, name: string, defaults: object): string {
     else if (!key.endsWith("MaxMs")) throw new Error(`${path}: nothing says what ${key} is for`);
     words.set(key, shared);
   }
-  return table(["name", "ms", "of what"], Object.entries(defaults).map(([key, ms]) => [`\`${key}\``, Number(ms).toLocaleString("en-US"), words.get(key) ?? ""]));
+  return table(
+    ["name", "ms", "of what"],
+    Object.entries(defaults).map(([key, ms]) => [
+      `\`${key}\``,
+      Number(ms).toLocaleString("en-US"),
+      words.get(key) ?? "",
+    ]),
+  );
 }

@@ -42,6 +42,26 @@ export function onAbort(signal: AbortSignal | undefined, callback: () => void): 
   };
 }
 
+/** Several signals as one. */
+export interface JoinedSignal {
+  /** Aborts when the first of them does, with its reason. */
+  readonly signal: AbortSignal;
+  /** Takes the listeners off; the signal will not abort any more. */
+  readonly release: () => void;
+}
+
+/** Joins signals for the time of one piece of work. Unlike `AbortSignal.any`, which Node 20 may collect while somebody listens to it, it holds until it is released. */
+export function joinSignals(signals: readonly (AbortSignal | undefined)[]): JoinedSignal {
+  const controller = new AbortController();
+  const releases = signals.map((signal) => onAbort(signal, () => controller.abort(signal?.reason)));
+  return {
+    signal: controller.signal,
+    release: () => {
+      for (const release of releases) release();
+    },
+  };
+}
+
 /**
  * Settles as the promise does, or rejects as soon as the signal aborts. What the promise stands for goes on; a later
  * rejection of it is swallowed. No listener stays on the signal.

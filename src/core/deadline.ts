@@ -38,7 +38,8 @@ export class Deadline {
     const { signal } = options;
     if (signal?.aborted !== true && timeoutMs === 0) this.#onTimeout();
     else if (signal?.aborted !== true) this.#timer = this.#clock.setTimeout(() => this.#onTimeout(), timeoutMs);
-    if (signal !== undefined && !this.#controller.signal.aborted) this.#unwatch = onAbort(signal, () => this.#onParentAbort(signal));
+    if (signal !== undefined && !this.#controller.signal.aborted)
+      this.#unwatch = onAbort(signal, () => this.#onParentAbort(signal));
   }
 
   /**
@@ -63,12 +64,14 @@ export class Deadline {
 
   /** Whether time is over or the caller has aborted. */
   get expired(): boolean {
+    // The clock may be past the end before its timer has had its turn.
+    if (this.#timer !== undefined && this.remainingMs === 0) this.#onTimeout();
     return this.signal.aborted;
   }
 
   /** Throws what {@link Deadline.signal} was aborted with, if it was. */
   throwIfExpired(): void {
-    throwIfAborted(this.signal, this.operation);
+    if (this.expired) throwIfAborted(this.signal, this.operation);
   }
 
   /** Settles as the promise does, or rejects when the deadline ends first; the promise's work is not stopped by that. */

@@ -1,5 +1,6 @@
 /** The face of src/core: errors, time, locks, queues, undo and records; no I/O. */
-export { abortErrorOf, onAbort, raceAbort, throwIfAborted } from "./abort.js";
+export { abortErrorOf, joinSignals, onAbort, raceAbort, throwIfAborted } from "./abort.js";
+export type { JoinedSignal } from "./abort.js";
 export { cloneJson, cloneJsonObject } from "./clone-json.js";
 export { sleepOn, systemClock } from "./clock.js";
 export type { Clock, TimerHandle } from "./clock.js";

@@ -5,7 +5,11 @@ import { DiskNotFoundError } from "./errors.js";
 /** @throws DiskNotFoundError when the volume is not attached. */
 export function requireVolume(record: InstanceRecord, volumeId: string): AttachedVolume {
   const volume = record.volumes.find(({ connection }) => connection.volumeId === volumeId);
-  if (volume === undefined) throw new DiskNotFoundError(`volume ${volumeId} is not attached to the instance`, { instance: record, device: volumeId });
+  if (volume === undefined)
+    throw new DiskNotFoundError(`volume ${volumeId} is not attached to the instance`, {
+      instance: record,
+      device: volumeId,
+    });
   return volume;
 }
 

@@ -53,7 +53,9 @@ export type FacetName = keyof Facets;
 /** Methods of all facets together: what a driver object carries at run time. */
 export type AllFacets = Facets[FacetName] extends infer F ? UnionToIntersection<F> : never;
 
-type UnionToIntersection<U> = (U extends unknown ? (member: U) => void : never) extends (member: infer I) => void ? I : never;
+type UnionToIntersection<U> = (U extends unknown ? (member: U) => void : never) extends (member: infer I) => void
+  ? I
+  : never;
 
 /** The methods of each facet. The compiler checks that each list is whole and holds nothing else. */
 export const FACET_METHODS = {

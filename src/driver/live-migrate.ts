@@ -97,7 +97,12 @@ async function hasLeft(source: LiveMigratingDriver, instance: InstanceRef): Prom
 }
 
 /** The instance runs on the destination: everything is tried, and the first failure is told with the others attached. */
-async function finish(source: LiveMigratingDriver, destination: LiveMigratingDriver, instance: InstanceRef, data: LiveMigrateData): Promise<void> {
+async function finish(
+  source: LiveMigratingDriver,
+  destination: LiveMigratingDriver,
+  instance: InstanceRef,
+  data: LiveMigrateData,
+): Promise<void> {
   const errors: Error[] = [];
   for (const step of [
     () => destination.postLiveMigrationAtDestination(instance, data),

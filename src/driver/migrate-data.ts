@@ -33,7 +33,11 @@ const shape: Check<LiveMigrateData> = check.object({
 export function checkMigrateData(value: unknown, instance?: InstanceRef): LiveMigrateData {
   const data = shape(value, "data");
   if (instance !== undefined && data.instance.uuid !== instance.uuid) {
-    throw new InvalidArgumentError({ field: "data.instance.uuid", value: data.instance.uuid, expected: `the instance's, ${instance.uuid}` });
+    throw new InvalidArgumentError({
+      field: "data.instance.uuid",
+      value: data.instance.uuid,
+      expected: `the instance's, ${instance.uuid}`,
+    });
   }
   return data;
 }

@@ -10,5 +10,7 @@ export async function redefineGuest(operation: Operation, guest: Guest, record: 
   const definition = guestDefinitionOf(record);
   host.hypervisor.check(definition);
   const previous = await guest.definition();
-  return operation.effect("definition", { uuid: guest.uuid, previous }, () => host.hypervisor.redefine(definition, { signal }));
+  return operation.effect("definition", { uuid: guest.uuid, previous }, () =>
+    host.hypervisor.redefine(definition, { signal }),
+  );
 }

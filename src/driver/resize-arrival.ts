@@ -1,5 +1,13 @@
 /** The destination of a cold migration: the instance from its ticket and the disks on shared storage. */
-import { applyFilters, bootGuest, connectVolume, createDisk, plugVif, prepareFilters, writeRecord } from "./operation-steps.js";
+import {
+  applyFilters,
+  bootGuest,
+  connectVolume,
+  createDisk,
+  plugVif,
+  prepareFilters,
+  writeRecord,
+} from "./operation-steps.js";
 import { checkPlan } from "./check-plan.js";
 import { guestDefinitionOf } from "./guest-definition-of.js";
 import { InstanceExistsError, ResizeError } from "./errors.js";
@@ -42,11 +50,14 @@ export async function arrive(operation: Operation, ticket: ResizeTicket, powerOn
     if (sizeBytes > kept.sizeBytes) await backEnd.resize(uuid, disk.name, sizeBytes, { signal });
     record = { ...record, disks: [...record.disks, { ...kept, sizeBytes }] };
   }
-  for (const volume of plan.volumes) record = { ...record, volumes: [...record.volumes, await connectVolume(operation, volume)] };
+  for (const volume of plan.volumes)
+    record = { ...record, volumes: [...record.volumes, await connectVolume(operation, volume)] };
   for (const vif of plan.vifs) record = { ...record, vifs: [...record.vifs, await plugVif(operation, vif)] };
   await writeRecord(operation, record);
   await prepareFilters(operation, instance, record.vifs, null);
-  const guest = await operation.effect("guest", { uuid }, () => host.hypervisor.define(guestDefinitionOf(record), { signal }));
+  const guest = await operation.effect("guest", { uuid }, () =>
+    host.hypervisor.define(guestDefinitionOf(record), { signal }),
+  );
   await applyFilters(operation, instance, record.vifs);
   if (powerOn) await bootGuest(operation, guest);
 }

@@ -48,11 +48,18 @@ export async function depart(operation: Operation, { flavor, graceMs, sameHost }
   await stopGuest(operation, guest, graceMs);
   if (!sameHost) {
     for (const { connection } of record.volumes) {
-      await operation.effect("volumeDisconnected", { uuid, connection }, () => disconnectVolume(host, connection, uuid));
+      await operation.effect("volumeDisconnected", { uuid, connection }, () =>
+        disconnectVolume(host, connection, uuid),
+      );
     }
   }
-  await operation.effect("parkedDisks", { uuid, label: RESIZE_LABEL }, () => host.collaborators.disks.park(uuid, RESIZE_LABEL));
-  await writeRecord(operation, { ...record, resize: { ticket, role: "source", previous: { spec: record.spec, disks: record.disks } } });
+  await operation.effect("parkedDisks", { uuid, label: RESIZE_LABEL }, () =>
+    host.collaborators.disks.park(uuid, RESIZE_LABEL),
+  );
+  await writeRecord(operation, {
+    ...record,
+    resize: { ticket, role: "source", previous: { spec: record.spec, disks: record.disks } },
+  });
   return ticket;
 }
 
@@ -61,7 +68,12 @@ export async function settleHere(operation: Operation, ticket: ResizeTicket, pow
   const { host, instance, signal } = operation;
   const record = host.records.require(instance.uuid);
   if (record.resize === undefined || record.resize.ticket.id !== ticket.id) {
-    throw new InvalidStateError({ operation: operation.kind, state: "not being resized by this ticket", expected: ["resized"], instance });
+    throw new InvalidStateError({
+      operation: operation.kind,
+      state: "not being resized by this ticket",
+      expected: ["resized"],
+      instance,
+    });
   }
   const guest = await requireGuest(host, instance.uuid, signal);
   await requireState(guest, operation.kind, ["shutdown", "crashed"], signal);
@@ -73,7 +85,11 @@ export async function settleHere(operation: Operation, ticket: ResizeTicket, pow
 }
 
 /** Grows, makes and drops disks; undoing puts them back as they were parked. */
-async function growDisks(operation: Operation, record: InstanceRecord, flavor: Flavor): Promise<readonly InstanceDisk[]> {
+async function growDisks(
+  operation: Operation,
+  record: InstanceRecord,
+  flavor: Flavor,
+): Promise<readonly InstanceDisk[]> {
   const { host, signal } = operation;
   const { uuid } = record;
   const backEnd = host.collaborators.disks;
@@ -82,7 +98,8 @@ async function growDisks(operation: Operation, record: InstanceRecord, flavor: F
   operation.progress("disks");
   return operation.effect("parkedDisksChanged", { uuid, label: RESIZE_LABEL }, async () => {
     const before = new Map(record.disks.map((disk) => [disk.name, disk]));
-    for (const { name } of record.disks) if (!wanted.some((disk) => disk.name === name)) await backEnd.remove(uuid, name);
+    for (const { name } of record.disks)
+      if (!wanted.some((disk) => disk.name === name)) await backEnd.remove(uuid, name);
     for (const disk of wanted) {
       operation.throwIfAborted();
       const present = before.get(disk.name);

@@ -20,11 +20,17 @@ export const ticketCheck: Check<ResizeTicket> = check.object({
   newFlavor: flavorCheck,
   wasRunning: check.boolean(),
   sameHost: check.boolean(),
-  disks: check.array(check.object({ name: check.string({ max: 64, charset: "name" }), virtualSizeBytes: check.integer({ min: 0 }) }), { max: 256 }),
+  disks: check.array(
+    check.object({ name: check.string({ max: 64, charset: "name" }), virtualSizeBytes: check.integer({ min: 0 }) }),
+    { max: 256 },
+  ),
 });
 
 /** The disks of the record as the flavor wants them. A disk's `sizeBytes` is what it must grow to. @throws ResizeError when one would shrink. */
-export function resizedDisks(record: Pick<InstanceRecord, "disks" | "volumes">, flavor: Flavor): readonly (InstanceDisk | PlannedDisk)[] {
+export function resizedDisks(
+  record: Pick<InstanceRecord, "disks" | "volumes">,
+  flavor: Flavor,
+): readonly (InstanceDisk | PlannedDisk)[] {
   const resized = record.disks.flatMap((disk): readonly InstanceDisk[] => {
     const sizeBytes = wantedBytes(disk.name, disk.sizeBytes, flavor);
     return sizeBytes === 0 ? [] : [{ ...disk, sizeBytes }];

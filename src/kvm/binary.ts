@@ -22,8 +22,16 @@ export const DEFAULT_QEMU_BINARY = "qemu-system-x86_64";
  * Finds a binary by its path, or by its name in `PATH`.
  * @throws HypervisorUnavailableError when there is none or it may not be executed
  */
-export async function findQemu(nameOrPath: string, searchPath: string = process.env["PATH"] ?? ""): Promise<QemuBinary> {
-  const candidates = nameOrPath.includes("/") ? [nameOrPath] : searchPath.split(delimiter).filter(isAbsolute).map((directory) => join(directory, nameOrPath));
+export async function findQemu(
+  nameOrPath: string,
+  searchPath: string = process.env["PATH"] ?? "",
+): Promise<QemuBinary> {
+  const candidates = nameOrPath.includes("/")
+    ? [nameOrPath]
+    : searchPath
+        .split(delimiter)
+        .filter(isAbsolute)
+        .map((directory) => join(directory, nameOrPath));
   let denied: unknown;
   for (const candidate of candidates) {
     try {
@@ -33,20 +41,31 @@ export async function findQemu(nameOrPath: string, searchPath: string = process.
     }
   }
   if (denied === undefined) {
-    throw new HypervisorUnavailableError("QEMU is not installed on this host", { retryable: false, detail: nameOrPath, remedy: REMEDY });
+    throw new HypervisorUnavailableError("QEMU is not installed on this host", {
+      retryable: false,
+      detail: nameOrPath,
+      remedy: REMEDY,
+    });
   }
-  throw new HypervisorUnavailableError("QEMU may not be executed", { retryable: false, detail: nameOrPath, cause: denied });
+  throw new HypervisorUnavailableError("QEMU may not be executed", {
+    retryable: false,
+    detail: nameOrPath,
+    cause: denied,
+  });
 }
 
 /** The error for a binary that was found and could not be started. */
 export function spawnFailed(binary: string, cause: unknown): HypervisorUnavailableError {
   const gone = isAbsent(cause);
-  return new HypervisorUnavailableError(gone ? "QEMU is not installed on this host any more" : "QEMU could not be started", {
-    retryable: !gone,
-    detail: binary,
-    cause,
-    ...(gone ? { remedy: REMEDY } : {}),
-  });
+  return new HypervisorUnavailableError(
+    gone ? "QEMU is not installed on this host any more" : "QEMU could not be started",
+    {
+      retryable: !gone,
+      detail: binary,
+      cause,
+      ...(gone ? { remedy: REMEDY } : {}),
+    },
+  );
 }
 
 /** What QEMU sees of this process's environment: nothing that an embedder may keep secrets in. */

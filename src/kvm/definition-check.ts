@@ -16,13 +16,25 @@ const MAX_DEVICES = 256;
 const deviceId = check.string({ max: 255 });
 
 const sourceCheck: Check<DiskSource> = check.variants("type", {
-  file: check.object({ type: check.oneOf(["file"]), path: check.absolutePath(), format: check.oneOf(DISK_SOURCE_FORMATS) }),
-  block: check.object({ type: check.oneOf(["block"]), path: check.absolutePath(), format: check.oneOf(DISK_SOURCE_FORMATS) }),
+  file: check.object({
+    type: check.oneOf(["file"]),
+    path: check.absolutePath(),
+    format: check.oneOf(DISK_SOURCE_FORMATS),
+  }),
+  block: check.object({
+    type: check.oneOf(["block"]),
+    path: check.absolutePath(),
+    format: check.oneOf(DISK_SOURCE_FORMATS),
+  }),
   nbd: check.object({
     type: check.oneOf(["nbd"]),
     server: check.variants("type", {
       unix: check.object({ type: check.oneOf(["unix"]), path: check.absolutePath() }),
-      inet: check.object({ type: check.oneOf(["inet"]), host: check.string({ max: 253, charset: "ascii" }), port: check.integer({ min: 1, max: 65_535 }) }),
+      inet: check.object({
+        type: check.oneOf(["inet"]),
+        host: check.string({ max: 253, charset: "ascii" }),
+        port: check.integer({ min: 1, max: 65_535 }),
+      }),
     }),
     exportName: check.string({ min: 0, max: 4096 }),
     format: check.oneOf(DISK_SOURCE_FORMATS),
@@ -66,7 +78,13 @@ export const definitionCheck: Check<GuestDefinition> = check.object({
   name: check.string({ max: 63, charset: "name" }),
   vcpus: check.integer({ min: 1, max: 1024 }),
   memoryMiB: check.integer({ min: 1, max: 67_108_864 }),
-  cpuTopology: check.optional(check.object({ sockets: check.integer({ min: 1 }), cores: check.integer({ min: 1 }), threads: check.integer({ min: 1 }) })),
+  cpuTopology: check.optional(
+    check.object({
+      sockets: check.integer({ min: 1 }),
+      cores: check.integer({ min: 1 }),
+      threads: check.integer({ min: 1 }),
+    }),
+  ),
   machine: check.optional(check.oneOf(MACHINES)),
   firmware: check.oneOf(FIRMWARES),
   kernel: check.optional(
@@ -98,18 +116,39 @@ export function checkDefinition(definition: unknown, capabilities: QemuCapabilit
   const machineName = machineOf(checked);
   const machine = machineNamed(capabilities, machineName);
   if (machine === undefined) {
-    throw new NotSupportedError({ capability: `machine ${machineName}`, message: `QEMU ${versionText(capabilities)} has no machine ${machineName}` });
+    throw new NotSupportedError({
+      capability: `machine ${machineName}`,
+      message: `QEMU ${versionText(capabilities)} has no machine ${machineName}`,
+    });
   }
   if (checked.firmware !== "bios") throw new NotSupportedError({ capability: `firmware ${checked.firmware}` });
-  if (checked.vcpus > machine.cpuMax) throw invalid("vcpus", checked.vcpus, `at most ${machine.cpuMax} on ${machineName}`);
+  if (checked.vcpus > machine.cpuMax)
+    throw invalid("vcpus", checked.vcpus, `at most ${machine.cpuMax} on ${machineName}`);
   checkTopology(checked);
-  checkUnique(checked.disks.map(({ id }) => id), "disks", "id");
-  checkUnique(checked.disks.map(({ deviceName }) => deviceName), "disks", "deviceName");
-  checkUnique(checked.disks.map(({ bootIndex }, index) => String(bootIndex ?? `none of ${index}`)), "disks", "bootIndex");
-  checkUnique(checked.nics.map(({ id }) => id), "nics", "id");
+  checkUnique(
+    checked.disks.map(({ id }) => id),
+    "disks",
+    "id",
+  );
+  checkUnique(
+    checked.disks.map(({ deviceName }) => deviceName),
+    "disks",
+    "deviceName",
+  );
+  checkUnique(
+    checked.disks.map(({ bootIndex }, index) => String(bootIndex ?? `none of ${index}`)),
+    "disks",
+    "bootIndex",
+  );
+  checkUnique(
+    checked.nics.map(({ id }) => id),
+    "nics",
+    "id",
+  );
   checked.disks.forEach((disk, index) => checkDisk(disk, machineName, `definition.disks[${index}]`));
   checked.nics.forEach((nic, index) => checkNic(nic, machineName, capabilities, `definition.nics[${index}]`));
-  if (machineName === "microvm" && checked.kernel === undefined) throw invalid("kernel", undefined, "a kernel: a microvm has no boot loader");
+  if (machineName === "microvm" && checked.kernel === undefined)
+    throw invalid("kernel", undefined, "a kernel: a microvm has no boot loader");
   return checked;
 }
 
@@ -119,10 +158,18 @@ export function checkDisk(disk: GuestDisk, machine: KvmMachine, path: string): v
     throw new NotSupportedError({ capability: `${disk.bus} disks on ${machine}` });
   }
   if (disk.deviceType === "cdrom" && (disk.bus === "virtio" || disk.bus === "usb")) {
-    throw new InvalidArgumentError({ field: `${path}.bus`, value: disk.bus, expected: "sata, ide or scsi for a cdrom" });
+    throw new InvalidArgumentError({
+      field: `${path}.bus`,
+      value: disk.bus,
+      expected: "sata, ide or scsi for a cdrom",
+    });
   }
   if (disk.source.format !== "raw" && disk.shareable) {
-    throw new InvalidArgumentError({ field: `${path}.source.format`, value: disk.source.format, expected: "raw for a disk that several guests have open" });
+    throw new InvalidArgumentError({
+      field: `${path}.source.format`,
+      value: disk.source.format,
+      expected: "raw for a disk that several guests have open",
+    });
   }
 }
 
@@ -133,19 +180,25 @@ export function checkNic(nic: GuestNic, machine: KvmMachine, capabilities: QemuC
   if (!known) throw new NotSupportedError({ capability: `NIC model ${nic.model} on ${machine}` });
   const queues = Math.max(nic.queues, queuesOf(nic));
   if (queues > 1 && (nic.model !== "virtio" || nic.backend.type === "user")) {
-    throw new InvalidArgumentError({ field: `${path}.queues`, value: queues, expected: "1, except for a virtio NIC on a TAP" });
+    throw new InvalidArgumentError({
+      field: `${path}.queues`,
+      value: queues,
+      expected: "1, except for a virtio NIC on a TAP",
+    });
   }
 }
 
 function checkTopology({ cpuTopology, vcpus }: GuestDefinition): void {
   if (cpuTopology === undefined) return;
   const { sockets, cores, threads } = cpuTopology;
-  if (sockets * cores * threads !== vcpus) throw invalid("cpuTopology", `${sockets} * ${cores} * ${threads}`, `a product of ${vcpus}, the number of vCPUs`);
+  if (sockets * cores * threads !== vcpus)
+    throw invalid("cpuTopology", `${sockets} * ${cores} * ${threads}`, `a product of ${vcpus}, the number of vCPUs`);
 }
 
 function checkUnique(values: readonly string[], list: string, key: string): void {
   const second = values.findIndex((value, index) => values.indexOf(value) !== index);
-  if (second >= 0) throw invalid(`${list}[${second}].${key}`, values[second], `one that no other of the guest's ${list} has`);
+  if (second >= 0)
+    throw invalid(`${list}[${second}].${key}`, values[second], `one that no other of the guest's ${list} has`);
 }
 
 function invalid(field: string, value: unknown, expected: string): InvalidArgumentError {

@@ -7,7 +7,13 @@ import type { Collaborators, DriverClass, DriverTimeouts } from "../driver/index
 import { NoopFirewallDriver } from "../firewall/index.js";
 import { FileStateStore } from "../host/index.js";
 import { LinuxBridgePlugger, UserNetworkPlugger } from "../network/index.js";
-import { DirectoryImageStore, LocalDiskBackend, LocalVolumeConnector, MemorySecretStore, NbdVolumeConnector } from "../storage/index.js";
+import {
+  DirectoryImageStore,
+  LocalDiskBackend,
+  LocalVolumeConnector,
+  MemorySecretStore,
+  NbdVolumeConnector,
+} from "../storage/index.js";
 import type { VolumeConnector } from "../storage/index.js";
 import { KvmHypervisor } from "./hypervisor.js";
 import type { AcceleratorInUse } from "./open-host.js";
@@ -65,7 +71,10 @@ export class KvmDriver extends (BaseDriver as DriverClass<KvmFacets>) {
   constructor(options: KvmDriverOptions) {
     const { volumeDirectories, timeouts, kvmTimeouts, clock = systemClock, state, collaborators, ...rest } = options;
     const hypervisor = new KvmHypervisor({ ...rest, ...(kvmTimeouts === undefined ? {} : { timeouts: kvmTimeouts }) });
-    const parts = { ...defaultCollaborators(rest.stateDirectory, volumeDirectories, clock, state, hypervisor), ...collaborators };
+    const parts = {
+      ...defaultCollaborators(rest.stateDirectory, volumeDirectories, clock, state, hypervisor),
+      ...collaborators,
+    };
     super({ hypervisor, collaborators: parts, ...(timeouts === undefined ? {} : { timeouts }) });
     this.#hypervisor = hypervisor;
   }
@@ -83,9 +92,15 @@ function defaultCollaborators(
   store: StateStore | undefined,
   hypervisor: KvmHypervisor,
 ): Collaborators {
-  const roots = check.array(check.absolutePath(), { max: 64 })(volumeDirectories ?? [join(stateDirectory, "volumes")], "options.volumeDirectories");
+  const roots = check.array(check.absolutePath(), { max: 64 })(
+    volumeDirectories ?? [join(stateDirectory, "volumes")],
+    "options.volumeDirectories",
+  );
   const state = store ?? new FileStateStore({ dir: join(stateDirectory, "records") });
-  const volumes: readonly VolumeConnector[] = [new LocalVolumeConnector({ roots, state }), new NbdVolumeConnector({ state })];
+  const volumes: readonly VolumeConnector[] = [
+    new LocalVolumeConnector({ roots, state }),
+    new NbdVolumeConnector({ state }),
+  ];
   return {
     images: new DirectoryImageStore({ directory: join(stateDirectory, "images"), clock }),
     disks: new LocalDiskBackend({ directory: join(stateDirectory, "disks") }),

@@ -21,7 +21,12 @@ export interface GuestView {
 }
 
 export type Report =
-  | { readonly type: "lifecycle"; readonly transition: LifecycleTransition; readonly cause: EventCause; readonly detail?: string }
+  | {
+      readonly type: "lifecycle";
+      readonly transition: LifecycleTransition;
+      readonly cause: EventCause;
+      readonly detail?: string;
+    }
   | { readonly type: "agent"; readonly connected: boolean }
   /** `handle` and `node` are QEMU's. */
   | { readonly type: "ioError"; readonly handle: string; readonly node: string; readonly reason?: string }
@@ -46,7 +51,12 @@ export function powerStateOf(status: string): GuestView["state"] {
 }
 
 /** A guest that was just launched, its vCPUs stopped. */
-export const UNLAUNCHED: GuestView = { state: "paused", launched: false, firmwareResetDue: false, requested: new Set() };
+export const UNLAUNCHED: GuestView = {
+  state: "paused",
+  launched: false,
+  firmwareResetDue: false,
+  requested: new Set(),
+};
 
 /** The view with a request noted, or taken back. */
 export function withRequest(view: GuestView, request: Request, pending: boolean): GuestView {
@@ -70,11 +80,19 @@ export function interpret(view: GuestView, event: QmpEvent, status: string | und
     case "SUSPEND":
       return moved(view, "paused", "paused", "guest");
     case "WAKEUP":
-      return moved(withRequest(view, "wakeup", false), "running", "resumed", view.requested.has("wakeup") ? "self" : "guest");
+      return moved(
+        withRequest(view, "wakeup", false),
+        "running",
+        "resumed",
+        view.requested.has("wakeup") ? "self" : "guest",
+      );
     case "RESET":
       return onReset(view, data["guest"] === true, event.timestamp, biosResets);
     case "SHUTDOWN":
-      return { view: { ...view, shutdown: { guest: data["guest"] === true, reason: text(data["reason"]) ?? "none" } }, reports: [] };
+      return {
+        view: { ...view, shutdown: { guest: data["guest"] === true, reason: text(data["reason"]) ?? "none" } },
+        reports: [],
+      };
     case "DEVICE_DELETED":
       // virtio devices come twice; the first time without `device`, for their inner half.
       return { view, reports: withHandle(data["device"], (handle) => ({ type: "unplugged", handle })) };
@@ -104,7 +122,10 @@ export interface ProcessEnd {
 }
 
 /** What the end of QEMU's process means. */
-export function interpretEnd(view: GuestView, end: ProcessEnd): Extract<Report, { type: "lifecycle" }> & { readonly transition: "stopped" | "crashed" } {
+export function interpretEnd(
+  view: GuestView,
+  end: ProcessEnd,
+): Extract<Report, { type: "lifecycle" }> & { readonly transition: "stopped" | "crashed" } {
   const { shutdown, requested } = view;
   const byUs = requested.has("quit") || requested.has("kill");
   if (shutdown === undefined) {
@@ -118,7 +139,12 @@ export function interpretEnd(view: GuestView, end: ProcessEnd): Extract<Report, 
       return { type: "lifecycle", transition: "crashed", cause: "crash", detail: reason };
     case "guest-shutdown":
     case "guest-reset":
-      return { type: "lifecycle", transition: "stopped", cause: requested.has("powerdown") ? "self" : "guest", detail: reason };
+      return {
+        type: "lifecycle",
+        transition: "stopped",
+        cause: requested.has("powerdown") ? "self" : "guest",
+        detail: reason,
+      };
     default:
       return { type: "lifecycle", transition: "stopped", cause: byUs ? "self" : "external", detail: reason };
   }
@@ -127,7 +153,8 @@ export function interpretEnd(view: GuestView, end: ProcessEnd): Extract<Report, 
 function onResume(view: GuestView): Step {
   const cause = view.requested.has("cont") ? "self" : "external";
   const next = withRequest(view, "cont", false);
-  if (!view.launched) return { view: { ...next, launched: true, state: "running" }, reports: [lifecycle("started", cause)] };
+  if (!view.launched)
+    return { view: { ...next, launched: true, state: "running" }, reports: [lifecycle("started", cause)] };
   return moved(next, "running", "resumed", cause);
 }
 
@@ -147,14 +174,23 @@ const RESET_BURST_SECONDS = 1;
 
 function onReset(view: GuestView, byGuest: boolean, timestamp: QmpEvent["timestamp"], biosResets: boolean): Step {
   const at = timestamp.seconds + timestamp.microseconds / 1e6;
-  const ofFirmware = byGuest && biosResets && (view.firmwareResetDue || (view.lastReset !== undefined && at - view.lastReset < RESET_BURST_SECONDS));
+  const ofFirmware =
+    byGuest &&
+    biosResets &&
+    (view.firmwareResetDue || (view.lastReset !== undefined && at - view.lastReset < RESET_BURST_SECONDS));
   if (ofFirmware) return { view: { ...view, firmwareResetDue: false, lastReset: at }, reports: [] };
   const cause = byGuest ? "guest" : view.requested.has("reset") ? "self" : "external";
   const next = { ...withRequest(view, "reset", false), firmwareResetDue: biosResets && view.launched, lastReset: at };
   return { view: next, reports: [lifecycle("rebooted", cause)] };
 }
 
-function moved(view: GuestView, state: GuestView["state"], transition: LifecycleTransition, cause: EventCause, detail?: string): Step {
+function moved(
+  view: GuestView,
+  state: GuestView["state"],
+  transition: LifecycleTransition,
+  cause: EventCause,
+  detail?: string,
+): Step {
   if (view.state === state) return { view, reports: [] };
   return { view: { ...view, state }, reports: [lifecycle(transition, cause, detail)] };
 }
@@ -182,6 +218,11 @@ function text(value: unknown): string | undefined {
 }
 
 function endText({ exitCode, signal, log }: ProcessEnd): string {
-  const how = signal !== undefined ? `QEMU was ended by ${signal}` : exitCode !== undefined ? `QEMU ended with status ${exitCode}` : "QEMU is gone";
+  const how =
+    signal !== undefined
+      ? `QEMU was ended by ${signal}`
+      : exitCode !== undefined
+        ? `QEMU ended with status ${exitCode}`
+        : "QEMU is gone";
   return log === undefined || log === "" ? how : `${how}: ${log}`;
 }

@@ -36,7 +36,10 @@ export class KvmGuestAgent implements GuestAgent {
     return this.#call(options, (client, limits) => client.readFile(path, { ...limits, maxBytes: options.maxBytes }));
   }
 
-  exec(argv: readonly string[], options: CommonOptions & { readonly input?: Uint8Array } = {}): ReturnType<GuestAgent["exec"]> {
+  exec(
+    argv: readonly string[],
+    options: CommonOptions & { readonly input?: Uint8Array } = {},
+  ): ReturnType<GuestAgent["exec"]> {
     const [path = "", ...args] = argv;
     const { input } = options;
     return this.#call(options, async (client, limits) => {
@@ -58,23 +61,33 @@ export class KvmGuestAgent implements GuestAgent {
   }
 
   freeze(options: CommonOptions = {}): Promise<number> {
-    return this.#call(options, async (client, limits) => Number(await client.execute("guest-fsfreeze-freeze", {}, limits)));
+    return this.#call(options, async (client, limits) =>
+      Number(await client.execute("guest-fsfreeze-freeze", {}, limits)),
+    );
   }
 
   async thaw(options: CommonOptions = {}): Promise<void> {
     await this.#call(options, (client) => client.thaw());
   }
 
-  async #call<T>(options: CommonOptions, use: (client: GuestAgentClient, limits: QmpWaitOptions) => Promise<T>): Promise<T> {
+  async #call<T>(
+    options: CommonOptions,
+    use: (client: GuestAgentClient, limits: QmpWaitOptions) => Promise<T>,
+  ): Promise<T> {
     const { signal, deadline } = options;
     const deadlineMs = deadline ?? this.#core.host.timeouts.agentMs;
-    return this.#turns.run("agent", () => this.#use(use, { signal, deadlineMs }), { signal, deadline: deadlineMs }).catch((error: unknown) => {
-      if (signal?.aborted === true) throw abortErrorOf(signal, "the call of the guest agent");
-      throw this.#explain(error);
-    });
+    return this.#turns
+      .run("agent", () => this.#use(use, { signal, deadlineMs }), { signal, deadline: deadlineMs })
+      .catch((error: unknown) => {
+        if (signal?.aborted === true) throw abortErrorOf(signal, "the call of the guest agent");
+        throw this.#explain(error);
+      });
   }
 
-  async #use<T>(use: (client: GuestAgentClient, limits: QmpWaitOptions) => Promise<T>, limits: QmpWaitOptions): Promise<T> {
+  async #use<T>(
+    use: (client: GuestAgentClient, limits: QmpWaitOptions) => Promise<T>,
+    limits: QmpWaitOptions,
+  ): Promise<T> {
     this.#core.requireSession("guestAgent");
     if (this.#core.agentConnected === false) throw this.#unresponsive();
     const client = await this.#connected(limits);
@@ -91,7 +104,12 @@ export class KvmGuestAgent implements GuestAgent {
     if (this.#client?.state === "running") return this.#client;
     const { clock, timeouts } = this.#core.host;
     const { agentMs } = timeouts;
-    const options = { clock, instance: this.#core.instance, unref: true, timeouts: { commandMs: agentMs, syncMs: agentMs } };
+    const options = {
+      clock,
+      instance: this.#core.instance,
+      unref: true,
+      timeouts: { commandMs: agentMs, syncMs: agentMs },
+    };
     const client = await GuestAgentClient.open({ path: this.#core.files.agent }, { ...options, ...limits });
     this.#client = client;
     this.#core.whileInMemory(() => void this.#drop(client));
@@ -105,7 +123,11 @@ export class KvmGuestAgent implements GuestAgent {
 
   #explain(error: unknown): unknown {
     if (error instanceof QmpCommandError) {
-      return new AgentCommandError("the guest agent refused", { instance: this.#core.instance, cause: error, detail: error.desc });
+      return new AgentCommandError("the guest agent refused", {
+        instance: this.#core.instance,
+        cause: error,
+        detail: error.desc,
+      });
     }
     if (error instanceof QmpError || error instanceof DeadlineExceededError) return this.#unresponsive(error);
     return error;

@@ -93,7 +93,12 @@ export class GuestCore {
   /** The session of a guest in memory. @throws InvalidStateError */
   requireSession(operation: string): GuestSession {
     if (this.#session !== undefined) return this.#session;
-    throw new InvalidStateError({ operation, state: this.powerState, expected: ["running", "paused"], instance: this.instance });
+    throw new InvalidStateError({
+      operation,
+      state: this.powerState,
+      expected: ["running", "paused"],
+      instance: this.instance,
+    });
   }
 
   /** Begins to follow a QEMU process. */

@@ -12,7 +12,8 @@ export function guestListener(core: GuestCore): SessionListener {
   return {
     report: (report) => onReport(core, report),
     resync: () => traced(core, synchronise(core)),
-    ended: (end) => onEnded(core, end),
+    // An end during the start is the start's to deal with.
+    ended: (end) => (core.starting ? undefined : onEnded(core, end)),
   };
 }
 
@@ -20,7 +21,11 @@ function onReport(core: GuestCore, report: Report): void {
   switch (report.type) {
     case "lifecycle": {
       const live = core.session?.view.state;
-      if (live !== undefined) void traced(core, core.update((state) => withLiveState(state, live)));
+      if (live !== undefined)
+        void traced(
+          core,
+          core.update((state) => withLiveState(state, live)),
+        );
       return core.emit(report);
     }
     case "agent":
@@ -45,23 +50,32 @@ function onIoError(core: GuestCore, { handle, node, reason }: Extract<Report, { 
 function onRefused(core: GuestCore, handle: string): void {
   const binding = core.bindingOfHandle(handle);
   if (binding === undefined) return;
-  void traced(core, core.update((state) => ({ ...state, hardware: withPhase(state.hardware, handle, undefined) })));
+  void traced(
+    core,
+    core.update((state) => ({ ...state, hardware: withPhase(state.hardware, handle, undefined) })),
+  );
   core.settleUnplug(handle, "refused");
   core.emit({ type: "deviceDetachFailed", device: binding.id });
 }
 
 function onEnded(core: GuestCore, end: Parameters<SessionListener["ended"]>[0]): void {
   const { transition, detail } = end;
-  const record = { state: transition === "crashed" ? "crashed" : "shutdown", at: core.host.clock.now(), ...(detail === undefined ? {} : { detail }) } as const;
+  const record = {
+    state: transition === "crashed" ? "crashed" : "shutdown",
+    at: core.host.clock.now(),
+    ...(detail === undefined ? {} : { detail }),
+  } as const;
   core.forget();
   const written = core.update((state) => endedState(state, record));
   void traced(core, written);
   // Who waits for the end may start the guest anew at once: what is kept of this one must be written by then.
-  void written.catch(() => undefined).then(() => {
-    core.settleAllUnplugs();
-    core.emit(end);
-    core.wakeStopWaiters();
-  });
+  void written
+    .catch(() => undefined)
+    .then(() => {
+      core.settleAllUnplugs();
+      core.emit(end);
+      core.wakeStopWaiters();
+    });
 }
 
 /** Work that an event has caused and that nobody waits for. What fails is traced, and made good at the next synchronisation. */
@@ -69,6 +83,9 @@ async function traced(core: GuestCore, work: Promise<unknown>): Promise<void> {
   try {
     await work;
   } catch (error) {
-    traceMessage("hypervise:kvm:background-failure", () => ({ instance: core.instance, error: asError(error).message }));
+    traceMessage("hypervise:kvm:background-failure", () => ({
+      instance: core.instance,
+      error: asError(error).message,
+    }));
   }
 }

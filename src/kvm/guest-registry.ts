@@ -17,7 +17,6 @@ import type { Hardware } from "./plan/hardware.js";
 import { findByPidFile, removeSockets } from "./process.js";
 import { GUEST_STATE_VERSION } from "./state/guest-state.js";
 import type { GuestState } from "./state/guest-state.js";
-import { withoutProcess } from "./state/state-changes.js";
 
 interface Entry {
   readonly core: GuestCore;
@@ -49,10 +48,14 @@ export class GuestRegistry {
   async define(definition: GuestDefinition, hostMemoryMiB: number): Promise<KvmGuest> {
     const { uuid, name } = definition;
     this.#requireReadable(uuid);
-    if (this.#entries.has(uuid)) throw new ConflictError(`guest ${uuid} is defined already`, { instance: { uuid, name } });
+    if (this.#entries.has(uuid))
+      throw new ConflictError(`guest ${uuid} is defined already`, { instance: { uuid, name } });
     this.#requireFreeName(uuid, name);
     if (definition.memoryMiB > hostMemoryMiB) {
-      throw new NoCapacityError(`the guest wants ${definition.memoryMiB} MiB of memory, the host has ${hostMemoryMiB}`, { instance: { uuid, name } });
+      throw new NoCapacityError(
+        `the guest wants ${definition.memoryMiB} MiB of memory, the host has ${hostMemoryMiB}`,
+        { instance: { uuid, name } },
+      );
     }
     this.#claims.add(name);
     try {
@@ -72,7 +75,11 @@ export class GuestRegistry {
     if (entry === undefined) throw new InstanceNotFoundError(uuid);
     this.#requireFreeName(uuid, name);
     requireStopped(entry.core, "redefine");
-    await entry.core.update((state) => ({ ...state, definition, hardware: this.planHardware(definition, state.hardware) }));
+    await entry.core.update((state) => ({
+      ...state,
+      definition,
+      hardware: this.planHardware(definition, state.hardware),
+    }));
     return entry.guest;
   }
 
@@ -123,17 +130,14 @@ export class GuestRegistry {
 
   async #takeUp(core: GuestCore, strays: ReadonlyMap<string, number>): Promise<void> {
     const identity = (await this.#recordedProcess(core)) ?? (await strayProcess(core, strays));
-    const { process } = core.state;
     if (identity !== undefined) return adoptGuest(core, identity);
-    if (process === undefined) return;
-    if (process.phase === "live") return recordMissedEnd(core, await isAbsent(core.files.pid));
+    if (core.state.process !== undefined) await recordMissedEnd(core, await isAbsent(core.files.pid));
     await removeSockets(core.files);
-    await core.update(withoutProcess);
   }
 
   async #recordedProcess(core: GuestCore): Promise<ProcessIdentity | undefined> {
     const { process } = core.state;
-    if (process?.pid === undefined || process.startTime === undefined || process.bootId !== this.#host.bootId) return undefined;
+    if (process?.bootId !== this.#host.bootId) return undefined;
     const identity = { pid: process.pid, startTime: process.startTime };
     return (await isAlive(identity)) ? identity : undefined;
   }
@@ -154,17 +158,28 @@ export class GuestRegistry {
   }
 
   #requireFreeName(uuid: string, name: string): void {
-    const holder = [...this.#entries.values()].find(({ core }) => core.definition.name === name && core.definition.uuid !== uuid);
-    if (holder !== undefined || this.#claims.has(name)) throw new ConflictError(`a guest ${name} is defined already`, { instance: { uuid, name } });
+    const holder = [...this.#entries.values()].find(
+      ({ core }) => core.definition.name === name && core.definition.uuid !== uuid,
+    );
+    if (holder !== undefined || this.#claims.has(name))
+      throw new ConflictError(`a guest ${name} is defined already`, { instance: { uuid, name } });
   }
 }
 
 function requireStopped(core: GuestCore, operation: string): void {
   if (!core.inMemory) return;
-  throw new InvalidStateError({ operation, state: core.powerState, expected: ["shutdown", "crashed"], instance: core.instance });
+  throw new InvalidStateError({
+    operation,
+    state: core.powerState,
+    expected: ["shutdown", "crashed"],
+    instance: core.instance,
+  });
 }
 
-async function strayProcess(core: GuestCore, strays: ReadonlyMap<string, number>): Promise<ProcessIdentity | undefined> {
+async function strayProcess(
+  core: GuestCore,
+  strays: ReadonlyMap<string, number>,
+): Promise<ProcessIdentity | undefined> {
   const pid = strays.get(core.files.pid);
   return pid === undefined ? undefined : identityOf(pid);
 }

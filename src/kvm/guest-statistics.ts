@@ -2,7 +2,13 @@
 import { readFile, readdir } from "node:fs/promises";
 import type { CommonOptions } from "../core/index.js";
 import { DiskNotFoundError, InterfaceNotFoundError } from "../driver/index.js";
-import type { DiskStatistics, GuestNic, GuestStatistics, InterfaceStatistics, VcpuStatistics } from "../driver/index.js";
+import type {
+  DiskStatistics,
+  GuestNic,
+  GuestStatistics,
+  InterfaceStatistics,
+  VcpuStatistics,
+} from "../driver/index.js";
 import { toBigInt } from "../qmp/index.js";
 import type { Qapi } from "../qmp/index.js";
 import type { GuestCore } from "./guest-core.js";
@@ -44,7 +50,8 @@ export async function diskStatistics(core: GuestCore, diskId: string, options: C
   const session = core.requireSession("diskStatistics");
   const limits = { signal: options.signal, deadlineMs: options.deadline ?? core.host.timeouts.queryMs };
   const counters = diskCounters(core, diskId, await session.execute("query-blockstats", {}, limits));
-  if (counters === undefined) throw new DiskNotFoundError(`the guest has no disk ${diskId}`, { instance: core.instance, device: diskId });
+  if (counters === undefined)
+    throw new DiskNotFoundError(`the guest has no disk ${diskId}`, { instance: core.instance, device: diskId });
   return counters;
 }
 
@@ -53,7 +60,11 @@ export async function interfaceStatistics(core: GuestCore, nicId: string): Promi
   core.requireSession("interfaceStatistics");
   const nic = core.definition.nics.find(({ id }) => id === nicId);
   const counters = nic === undefined ? undefined : await readCounters(nic);
-  if (counters === undefined) throw new InterfaceNotFoundError(`the guest has no counted NIC ${nicId}`, { instance: core.instance, device: nicId });
+  if (counters === undefined)
+    throw new InterfaceNotFoundError(`the guest has no counted NIC ${nicId}`, {
+      instance: core.instance,
+      device: nicId,
+    });
   return counters;
 }
 
@@ -70,7 +81,9 @@ function diskCounters(core: GuestCore, id: string, answer: readonly Qapi.BlockSt
   const binding = bindingOf(core.state.hardware, "disk", id);
   if (binding === undefined) return undefined;
   const node = diskNode(binding.handle);
-  const found = answer.find((entry) => entry["node-name"] === node || entry.qdev?.includes(`/${binding.handle}/`) === true);
+  const found = answer.find(
+    (entry) => entry["node-name"] === node || entry.qdev?.includes(`/${binding.handle}/`) === true,
+  );
   if (found === undefined) return undefined;
   const { stats } = found;
   return {
@@ -89,7 +102,11 @@ async function readCounters(nic: GuestNic): Promise<InterfaceStatistics | undefi
   const directory = `/sys/class/net/${nic.backend.deviceName}/statistics`;
   try {
     const names = await readdir(directory);
-    const counters = new Map(await Promise.all(names.map(async (name) => [name, BigInt((await readFile(`${directory}/${name}`, "latin1")).trim())] as const)));
+    const counters = new Map(
+      await Promise.all(
+        names.map(async (name) => [name, BigInt((await readFile(`${directory}/${name}`, "latin1")).trim())] as const),
+      ),
+    );
     const value = (name: string): bigint => counters.get(name) ?? 0n;
     return {
       id: nic.id,

@@ -142,7 +142,8 @@ export class KvmGuest implements Guest {
   }
   async consoleAddress(kind: ConsoleAddress["kind"]): Promise<ConsoleAddress> {
     const { instance, files, inMemory } = this.#core;
-    if (kind !== "serial" || !inMemory) throw new ConsoleUnavailableError(`the guest has no ${kind} console now`, { instance });
+    if (kind !== "serial" || !inMemory)
+      throw new ConsoleUnavailableError(`the guest has no ${kind} console now`, { instance });
     return { kind, socketPath: files.console };
   }
   screenshot(options: CommonOptions = {}): Promise<Screenshot> {

@@ -42,8 +42,10 @@ export function parseMemory(text: string): { readonly totalKiB: number; readonly
 
 /** The first processor of /proc/cpuinfo, and how all of them are arranged. */
 export function parseCpu(text: string): CpuModel {
-  const field = (name: string): string | undefined => new RegExp(`^${name}\\s*:[ \\t]*(\\S.*)$`, "m").exec(text)?.[1]?.trim();
-  const count = (name: string): number => new Set([...text.matchAll(new RegExp(`^${name}\\s*:\\s*(\\d+)$`, "gm"))].map((match) => match[1])).size;
+  const field = (name: string): string | undefined =>
+    new RegExp(`^${name}\\s*:[ \\t]*(\\S.*)$`, "m").exec(text)?.[1]?.trim();
+  const count = (name: string): number =>
+    new Set([...text.matchAll(new RegExp(`^${name}\\s*:\\s*(\\d+)$`, "gm"))].map((match) => match[1])).size;
   const processors = countProcessors(text);
   const sockets = Math.max(1, count("physical id"));
   const cores = Math.max(1, Number(field("cpu cores") ?? Math.floor(processors / sockets)));
@@ -61,12 +63,17 @@ export function parseCpu(text: string): CpuModel {
 /** Times of all CPUs together since the host booted. */
 export async function readHostCpuStatistics(): Promise<HostCpuStatistics> {
   const [stat, cpuInfo] = await Promise.all([readFile("/proc/stat", "utf8"), readFile("/proc/cpuinfo", "utf8")]);
-  return { ...parseCpuTimes(stat), frequencyMHz: Math.round(Number(/^cpu MHz\s*:\s*([\d.]+)$/m.exec(cpuInfo)?.[1] ?? 0)) };
+  return {
+    ...parseCpuTimes(stat),
+    frequencyMHz: Math.round(Number(/^cpu MHz\s*:\s*([\d.]+)$/m.exec(cpuInfo)?.[1] ?? 0)),
+  };
 }
 
 /** The `cpu` line of /proc/stat: user nice system idle iowait irq softirq steal guest guest_nice. Guests' time is within the user's. */
 export function parseCpuTimes(stat: string): Omit<HostCpuStatistics, "frequencyMHz"> {
-  const ticks = (/^cpu +(.*)$/m.exec(stat)?.[1] ?? "").split(" ").map((field) => BigInt(/^\d+$/.test(field) ? field : 0));
+  const ticks = (/^cpu +(.*)$/m.exec(stat)?.[1] ?? "")
+    .split(" ")
+    .map((field) => BigInt(/^\d+$/.test(field) ? field : 0));
   const [user = 0n, nice = 0n, system = 0n, idle = 0n, ioWait = 0n, irq = 0n, softIrq = 0n, steal = 0n] = ticks;
   return {
     userNs: (user + nice) * NS_PER_TICK,
@@ -92,7 +99,10 @@ async function readNuma(): Promise<readonly NumaCell[]> {
   const names = (await readdir(root).catch((): string[] => [])).filter((name) => /^node\d+$/.test(name));
   const cells = await Promise.all(
     names.map(async (name): Promise<NumaCell> => {
-      const [cpus, memory] = await Promise.all([readFile(`${root}/${name}/cpulist`, "utf8"), readFile(`${root}/${name}/meminfo`, "utf8")]);
+      const [cpus, memory] = await Promise.all([
+        readFile(`${root}/${name}/cpulist`, "utf8"),
+        readFile(`${root}/${name}/meminfo`, "utf8"),
+      ]);
       const kiB = Number(/MemTotal:\s+(\d+) kB/.exec(memory)?.[1] ?? 0);
       return { id: Number(name.slice(4)), cpus: parseCpuList(cpus.trim()), memoryMiB: Math.floor(kiB / 1024) };
     }),

@@ -1,7 +1,14 @@
 /** KVM and QEMU on this host, as the driver's seam. */
 import { ClosedError } from "../core/index.js";
 import type { CommonOptions } from "../core/index.js";
-import type { GuestDefinition, HostCpuStatistics, HostFacts, Hypervisor, HypervisorContext, HypervisorFeature } from "../driver/index.js";
+import type {
+  GuestDefinition,
+  HostCpuStatistics,
+  HostFacts,
+  Hypervisor,
+  HypervisorContext,
+  HypervisorFeature,
+} from "../driver/index.js";
 import type { FileLock } from "../host/index.js";
 import { checkDefinition } from "./definition-check.js";
 import { GuestRegistry } from "./guest-registry.js";
@@ -108,7 +115,11 @@ export class KvmHypervisor implements Hypervisor {
     const hardware = guests.planHardware(checked, guests.core(checked.uuid)?.state.hardware);
     const { binary, capabilities, accelerator, cpuModel, network } = host;
     const pidFile = host.store.files(checked.uuid).pid;
-    return { binary, accelerator, ...planCommandLine({ definition: checked, hardware, capabilities, accelerator, cpuModel, network, pidFile }) };
+    return {
+      binary,
+      accelerator,
+      ...planCommandLine({ definition: checked, hardware, capabilities, accelerator, cpuModel, network, pidFile }),
+    };
   }
 
   async define(definition: GuestDefinition): Promise<KvmGuest> {

@@ -43,7 +43,11 @@ export async function launchQemu(request: LaunchRequest): Promise<LaunchedQemu> 
   await removeSockets(files);
   const opened: number[] = [];
   try {
-    const log = openFile(files.log, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_APPEND, opened);
+    const log = openFile(
+      files.log,
+      constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_APPEND,
+      opened,
+    );
     const inherited = openDescriptors(request, opened);
     const stdio = ["ignore" as const, log, log, ...inherited];
     const child = spawn(binary, commandLine.args, { stdio, env: qemuEnvironment(), cwd: "/", detached: true });
@@ -74,7 +78,8 @@ function openDescriptors({ commandLine, files, nics, openTap }: LaunchRequest, o
 
 function openNic(nics: readonly GuestNic[], id: string, openTap: TapOpener, opened: number[]): readonly number[] {
   const nic = nics.find((candidate) => candidate.id === id);
-  if (nic?.backend.type !== "tap") throw new InvalidArgumentError({ field: "nics", value: id, expected: "a NIC on a TAP" });
+  if (nic?.backend.type !== "tap")
+    throw new InvalidArgumentError({ field: "nics", value: id, expected: "a NIC on a TAP" });
   const fds = openTap(nic.backend.deviceName, queuesOf(nic));
   opened.push(...fds);
   return fds;
@@ -97,6 +102,7 @@ async function started(child: ChildProcess, { binary, files, clock }: LaunchRequ
   if (pid === undefined) return failed;
   const info = await readProcess(pid);
   child.unref();
-  if (info !== undefined) return QemuProcess.child(child, { identity: { pid, startTime: info.startTime }, clock, log: files.log });
+  if (info !== undefined)
+    return QemuProcess.child(child, { identity: { pid, startTime: info.startTime }, clock, log: files.log });
   throw new GuestStartError("QEMU ended as soon as it was started", { detail: await tailOf(files.log) });
 }

@@ -38,7 +38,11 @@ const DEFAULT_CPU_MODELS: { readonly [A in Accelerator]: string } = { kvm: "host
  * @throws HypervisorUnavailableError when another process has the directory, or QEMU or the accelerator asked for is missing; HostIoError; AbortedError.
  * Then nothing is held.
  */
-export async function openHost(options: ResolvedKvmOptions, context: HypervisorContext, signal: AbortSignal | undefined): Promise<OpenHost> {
+export async function openHost(
+  options: ResolvedKvmOptions,
+  context: HypervisorContext,
+  signal: AbortSignal | undefined,
+): Promise<OpenHost> {
   const layout = layoutOf(options.stateDirectory);
   const { clock, onEvent } = context;
   const { timeouts } = options;
@@ -50,7 +54,9 @@ export async function openHost(options: ResolvedKvmOptions, context: HypervisorC
     undo.defer("lock of the state directory", () => lock.release());
     const cache = new ProbeCache(new FileStateStore({ dir: layout.cache }));
     const binary = await findQemu(options.qemuBinary);
-    const capabilities = await cache.capabilities(binary, () => probeCapabilities(binary, { clock, timeoutMs: timeouts.probeMs, signal }));
+    const capabilities = await cache.capabilities(binary, () =>
+      probeCapabilities(binary, { clock, timeoutMs: timeouts.probeMs, signal }),
+    );
     const accelerator = await chooseAccelerator(options, context, binary, capabilities, cache, signal);
     const network = probeNetworkAccess(options.openTap);
     const host: KvmHost = {
@@ -85,13 +91,19 @@ async function chooseAccelerator(
   const { accelerator: choice, cpuModel = DEFAULT_CPU_MODELS.kvm, timeouts } = options;
   if (choice !== "auto") {
     if (capabilities.accelerators.includes(choice)) return { name: choice, reason: "it was asked for" };
-    throw new HypervisorUnavailableError(`this QEMU is built without ${choice}`, { retryable: false, detail: binary.path });
+    throw new HypervisorUnavailableError(`this QEMU is built without ${choice}`, {
+      retryable: false,
+      detail: binary.path,
+    });
   }
   const probe = { clock, timeoutMs: timeouts.acceleratorProbeMs, cpuModel, signal };
   const { usable, reason } = await cache.accelerator(binary, cpuModel, () => probeKvm(binary, capabilities, probe));
   if (usable) return { name: "kvm", reason };
   if (capabilities.accelerators.includes("tcg")) return { name: "tcg", reason: `KVM is not usable: ${reason}` };
-  throw new HypervisorUnavailableError("KVM does not work here, and this QEMU is built without TCG", { retryable: false, detail: reason });
+  throw new HypervisorUnavailableError("KVM does not work here, and this QEMU is built without TCG", {
+    retryable: false,
+    detail: reason,
+  });
 }
 
 function locked(error: LockedError): HypervisorUnavailableError {

@@ -38,7 +38,9 @@ const shape = check.object({
   stateDirectory: check.absolutePath(),
   qemuBinary: check.withDefault(check.string({ max: 4095 }), DEFAULT_QEMU_BINARY),
   accelerator: check.withDefault(check.oneOf(ACCELERATOR_CHOICES), "auto" as const),
-  cpuModel: check.optional(check.string({ max: 1024, charset: "ascii", pattern: /^[A-Za-z0-9]/, expected: "a CPU model of QEMU" })),
+  cpuModel: check.optional(
+    check.string({ max: 1024, charset: "ascii", pattern: /^[A-Za-z0-9]/, expected: "a CPU model of QEMU" }),
+  ),
   hotplugPorts: check.withDefault(check.integer({ min: 0, max: MAX_PORTS / 2 }), 8),
   consoleLogBytes: check.withDefault(check.integer({ min: 65_536, max: 1_073_741_824 }), 2_097_152),
 });
@@ -46,8 +48,15 @@ const shape = check.object({
 /** @throws InvalidArgumentError that names the bad option */
 export function resolveOptions({ timeouts = {}, openTap, ...options }: KvmHypervisorOptions): ResolvedKvmOptions {
   const resolved = shape(options, "options");
-  const bad = Object.entries(timeouts).find(([, value]) => value !== undefined && !(Number.isFinite(value) && value > 0));
-  if (bad !== undefined) throw new InvalidArgumentError({ field: `options.timeouts.${bad[0]}`, value: bad[1], expected: "milliseconds above 0" });
+  const bad = Object.entries(timeouts).find(
+    ([, value]) => value !== undefined && !(Number.isFinite(value) && value > 0),
+  );
+  if (bad !== undefined)
+    throw new InvalidArgumentError({
+      field: `options.timeouts.${bad[0]}`,
+      value: bad[1],
+      expected: "milliseconds above 0",
+    });
   const given = Object.fromEntries(Object.entries(timeouts).filter(([, value]) => value !== undefined));
   return { ...resolved, cpuModel: resolved.cpuModel, openTap, timeouts: { ...DEFAULT_KVM_TIMEOUTS, ...given } };
 }

@@ -81,7 +81,9 @@ export class QemuProcess implements RunningProcess {
       await this.waitEnded(timeoutMs);
     } catch (error) {
       if (!(error instanceof DeadlineExceededError)) throw error;
-      throw new GuestStuckError("QEMU does not end although it was killed: it waits in the host's kernel", { cause: error });
+      throw new GuestStuckError("QEMU does not end although it was killed: it waits in the host's kernel", {
+        cause: error,
+      });
     }
   }
 

@@ -5,7 +5,15 @@ import type { Clock, InstanceRef } from "../core/index.js";
 import { GuestCrashedError } from "../driver/index.js";
 import { sendWithFds, socketFd } from "../host/index.js";
 import { QmpClient, QmpDisconnectedError, streamTransport } from "../qmp/index.js";
-import type { QmpArguments, QmpClientOptions, QmpCommandName, QmpEndpoint, QmpEvent, QmpResult, QmpWaitOptions } from "../qmp/index.js";
+import type {
+  QmpArguments,
+  QmpClientOptions,
+  QmpCommandName,
+  QmpEndpoint,
+  QmpEvent,
+  QmpResult,
+  QmpWaitOptions,
+} from "../qmp/index.js";
 import { UNLAUNCHED, interpret, interpretEnd, needsStatus, powerStateOf, withRequest } from "./events.js";
 import type { GuestView, Report, Request } from "./events.js";
 import type { RunningProcess } from "./process.js";
@@ -71,7 +79,10 @@ export class GuestSession {
     const { clock } = this.#options;
     const fdPassing = {
       socketFd: () => (stream.destroyed ? undefined : socketFd(stream)),
-      load: () => Promise.resolve((fd: number, data: Buffer, fds: readonly number[], signal: AbortSignal) => sendWithFds(fd, data, fds, { signal, clock })),
+      load: () =>
+        Promise.resolve((fd: number, data: Buffer, fds: readonly number[], signal: AbortSignal) =>
+          sendWithFds(fd, data, fds, { signal, clock }),
+        ),
     };
     await this.#connect({ transport: streamTransport(stream, { description: "monitor", clock, fdPassing }) }, options);
   }
@@ -80,7 +91,10 @@ export class GuestSession {
   async keepConnected(): Promise<void> {
     while (!this.process.over && !this.#released) {
       try {
-        await this.#connect({ path: this.#options.monitorPath }, { deadlineMs: FOREVER_MS, signal: this.#release.signal });
+        await this.#connect(
+          { path: this.#options.monitorPath },
+          { deadlineMs: FOREVER_MS, signal: this.#release.signal },
+        );
         await this.#options.listener.resync();
         return;
       } catch {
@@ -93,7 +107,11 @@ export class GuestSession {
    * Executes a command, waiting for the monitor if it is not connected yet.
    * @throws QmpCommandError; GuestCrashedError when QEMU ends first; DeadlineExceededError, AbortedError
    */
-  async execute<C extends QmpCommandName>(command: C, args?: QmpArguments<C>, options: QmpWaitOptions & { readonly fds?: readonly number[] } = {}): Promise<QmpResult<C>> {
+  async execute<C extends QmpCommandName>(
+    command: C,
+    args?: QmpArguments<C>,
+    options: QmpWaitOptions & { readonly fds?: readonly number[] } = {},
+  ): Promise<QmpResult<C>> {
     const { signal, deadlineMs = this.#options.timeouts.commandMs, fds } = options;
     const wait = { operation: `the command ${command}`, clock: this.#options.clock, signal };
     try {
@@ -101,7 +119,7 @@ export class GuestSession {
         const client = await this.#connected(deadline.signal);
         const limits = { signal: deadline.signal, deadlineMs };
         if (fds !== undefined) return client.executeWithFds(command, args as QmpArguments<C>, fds, limits);
-        return (await client.executeUntyped(command, args, limits)) as QmpResult<C>;
+        return await client.executeUntyped(command, args, limits);
       });
     } catch (error) {
       throw await this.#explain(error);
@@ -135,14 +153,22 @@ export class GuestSession {
     if (state === this.#view.state) return;
     const transition = state === "running" ? "resumed" : state === "paused" ? "paused" : "crashed";
     this.#view = { ...this.#view, state };
-    if (report) this.#options.listener.report({ type: "lifecycle", transition, cause: state === "crashed" ? "crash" : "external", detail: status });
+    if (report)
+      this.#options.listener.report({
+        type: "lifecycle",
+        transition,
+        cause: state === "crashed" ? "crash" : "external",
+        detail: status,
+      });
     this.#wake();
   }
 
   /** Resolves once the view is as wanted; at once if it is. @throws DeadlineExceededError, AbortedError, GuestCrashedError */
   async until(wanted: (view: GuestView) => boolean, operation: string, options: QmpWaitOptions = {}): Promise<void> {
     const { signal, deadlineMs = this.#options.timeouts.commandMs } = options;
-    await withDeadline(deadlineMs, { operation, clock: this.#options.clock, signal }, (deadline) => this.#watch(wanted, deadline.signal));
+    await withDeadline(deadlineMs, { operation, clock: this.#options.clock, signal }, (deadline) =>
+      this.#watch(wanted, deadline.signal),
+    );
   }
 
   /** QEMU's run state, or undefined when it does not answer within the query limit or still owes an earlier answer. */
@@ -229,7 +255,11 @@ export class GuestSession {
 
   async #onEnded(): Promise<void> {
     // The end of the process may be known before its last words are read.
-    await withDeadline(LAST_EVENTS_MS, { operation: "reading the last events", clock: this.#options.clock }, () => this.#pump).catch(() => undefined);
+    await withDeadline(
+      LAST_EVENTS_MS,
+      { operation: "reading the last events", clock: this.#options.clock },
+      () => this.#pump,
+    ).catch(() => undefined);
     this.#release.abort();
     await this.#client?.close();
     this.#wake();
@@ -246,7 +276,8 @@ export class GuestSession {
       const look = (): void => {
         if (wanted(this.#view)) settle(resolve);
         else if (this.process.over) settle(() => reject(this.#gone()));
-        else if (this.#released) settle(() => reject(new ClosedError("the driver was closed", { instance: this.#options.instance })));
+        else if (this.#released)
+          settle(() => reject(new ClosedError("the driver was closed", { instance: this.#options.instance })));
       };
       const settle = (outcome: () => void): void => {
         this.#waiters.delete(look);

@@ -7,6 +7,7 @@ import {
   NotSupportedError,
   systemClock,
   withDeadline,
+  joinSignals,
 } from "../core/index.js";
 import type { Clock, EventSubscription } from "../core/index.js";
 import type { QmpClientOptions, QmpEventOptions, QmpExecuteOptions, QmpWaitOptions } from "./client-options.js";
@@ -130,7 +131,7 @@ export class QmpClient implements AsyncDisposable {
     this.#state = "connecting";
     const abort = new AbortController();
     this.#abortConnect = abort;
-    const signal = options.signal === undefined ? abort.signal : AbortSignal.any([options.signal, abort.signal]);
+    const { signal, release } = joinSignals([options.signal, abort.signal]);
     try {
       const connection = await this.#connect(options.deadlineMs ?? this.#timeouts.connectMs, signal);
       this.#connection = connection;
@@ -144,6 +145,7 @@ export class QmpClient implements AsyncDisposable {
       else this.#finish({ reason: error instanceof QmpProtocolError ? "protocol" : "lost" }, undefined);
       throw await this.#explain(error);
     } finally {
+      release();
       this.#abortConnect = undefined;
     }
   }

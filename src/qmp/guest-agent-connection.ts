@@ -1,5 +1,5 @@
 /** A session with the guest agent: one command at a time, and in step with it again after every doubt. */
-import { Deadline, DeadlineExceededError, KeyedLock, raceAbort } from "../core/index.js";
+import { Deadline, DeadlineExceededError, joinSignals, KeyedLock, raceAbort } from "../core/index.js";
 import type { Clock, InstanceRef } from "../core/index.js";
 import { GuestAgentUnavailableError, QmpProtocolError } from "./errors.js";
 import { Session } from "./session.js";
@@ -77,7 +77,8 @@ export class GuestAgentConnection {
     this.session.start();
     while (!this.#inStep) {
       await this.#synchronise(deadline).catch((error: unknown) => {
-        if (deadline.expired || !(error instanceof GuestAgentUnavailableError)) throw error;
+        deadline.throwIfExpired();
+        if (!(error instanceof GuestAgentUnavailableError)) throw error;
       });
     }
   }
@@ -87,10 +88,11 @@ export class GuestAgentConnection {
     return this.#inTurn(command, call, async (deadline) => {
       const abort = new AbortController();
       this.#current = abort;
-      const signal = AbortSignal.any([deadline.signal, abort.signal]);
+      const { signal, release } = joinSignals([deadline.signal, abort.signal]);
       try {
         return await this.session.execute(command, args, { signal, deadlineMs: deadline.timeoutMs });
       } finally {
+        release();
         this.#current = undefined;
       }
     });
@@ -103,7 +105,7 @@ export class GuestAgentConnection {
   executeUnanswered(command: string, args: unknown, call: GuestAgentCall): Promise<UnansweredOutcome> {
     return this.#inTurn(command, call, async (deadline) => {
       const done = new AbortController();
-      const signal = AbortSignal.any([deadline.signal, done.signal]);
+      const { signal, release } = joinSignals([deadline.signal, done.signal]);
       const refusal = this.session.execute(command, args, { signal, deadlineMs: deadline.timeoutMs });
       refusal.catch(() => undefined);
       this.#inStep = false;
@@ -118,6 +120,7 @@ export class GuestAgentConnection {
         throw error;
       } finally {
         done.abort();
+        release();
       }
     });
   }

@@ -1,5 +1,5 @@
 /** A client of QEMU's guest agent: what a host may ask of a guest from inside. */
-import { ClosedError, Deadline, Secret, systemClock, withDeadline } from "../core/index.js";
+import { ClosedError, Deadline, joinSignals, Secret, systemClock, withDeadline } from "../core/index.js";
 import type { Clock, SecretLike } from "../core/index.js";
 import type { QmpWaitOptions } from "./client-options.js";
 import type { CommandParameters } from "./command-types.js";
@@ -101,7 +101,7 @@ export class GuestAgentClient implements AsyncDisposable {
     this.#state = "connecting";
     const abort = new AbortController();
     this.#abortConnect = abort;
-    const signal = options.signal === undefined ? abort.signal : AbortSignal.any([options.signal, abort.signal]);
+    const { signal, release } = joinSignals([options.signal, abort.signal]);
     try {
       await this.#connect(options.deadlineMs ?? this.#timeouts.connectMs, signal, abort);
       this.#state = "running";
@@ -112,6 +112,7 @@ export class GuestAgentClient implements AsyncDisposable {
       else this.#finish({ reason: "lost" });
       throw error;
     } finally {
+      release();
       this.#abortConnect = undefined;
     }
   }

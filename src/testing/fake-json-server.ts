@@ -5,6 +5,7 @@ import type { Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
+import { HyperviseError, nameErrorClass } from "../core/index.js";
 import { isQmpObject, parseJsonExactly, serializeJson } from "../qmp/index.js";
 import type { QmpObject, QmpValue } from "../qmp/index.js";
 import { duplexPair } from "./duplex-pair.js";
@@ -13,12 +14,16 @@ import { JsonFramer } from "./json-framer.js";
 /** A handler returns this to leave a command without a reply. */
 export const NO_REPLY: unique symbol = Symbol("no reply");
 
-/** A handler throws this to refuse a command. */
-export class FakeCommandError extends Error {
+/** A handler throws this to refuse a command: the fake answers with the class and the description. Code `FAKE_COMMAND_REFUSED`. */
+export class FakeCommandError extends HyperviseError {
   readonly errorClass: string;
 
+  static {
+    nameErrorClass(this, "FakeCommandError");
+  }
+
   constructor(errorClass: string, desc: string) {
-    super(desc);
+    super(desc, { code: "FAKE_COMMAND_REFUSED" });
     this.errorClass = errorClass;
   }
 }

@@ -6,7 +6,10 @@ import type { InstanceRef } from "../instance-spec.js";
 
 export interface ConsoleOutputFacet {
   /** The last bytes that the guest wrote to its serial console; kept when the guest is stopped. `maxBytes` 1 to 16 MiB, default 100 KiB as Nova's. */
-  getConsoleOutput(instance: Pick<InstanceRef, "uuid">, options?: CommonOptions & { readonly maxBytes?: number }): Promise<ConsoleLog>;
+  getConsoleOutput(
+    instance: Pick<InstanceRef, "uuid">,
+    options?: CommonOptions & { readonly maxBytes?: number },
+  ): Promise<ConsoleLog>;
 }
 export interface ConsoleStreamFacet {
   /** Both directions of the serial console. Rejects with `InvalidStateError` when the guest is not in memory, `ConflictError` when somebody else has it open. The stream ends with the guest. */

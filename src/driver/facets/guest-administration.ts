@@ -13,7 +13,11 @@ export interface GuestAgentFacet {
   /** Writes a file in the guest, at most 16 MiB. (Nova's `inject_file`.) */
   injectFile(instance: InstanceRef, path: string, contents: Uint8Array, options?: CommonOptions): Promise<void>;
   /** Reads a file of the guest, at most `maxBytes` (default 1 MiB). */
-  readGuestFile(instance: InstanceRef, path: string, options?: CommonOptions & { readonly maxBytes?: number }): Promise<Uint8Array>;
+  readGuestFile(
+    instance: InstanceRef,
+    path: string,
+    options?: CommonOptions & { readonly maxBytes?: number },
+  ): Promise<Uint8Array>;
   /** Runs a program in the guest without a shell and gives its output, bounded by the agent. */
   execInGuest(
     instance: InstanceRef,

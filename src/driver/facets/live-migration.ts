@@ -44,7 +44,11 @@ export interface LiveMigrationFacet {
   /** Destination: removes the token. Success when there is none. */
   cleanupLiveMigrationDestinationCheck(data: LiveMigrateData): Promise<void>;
   /** Source: may the guest leave, and what must be copied? Called first without data to obtain it, then with the destination's answer. Rejects with `MigrationPreCheckError`, `InvalidStateError`. */
-  checkCanLiveMigrateSource(instance: InstanceRef, data?: LiveMigrateData, options?: OperationOptions): Promise<LiveMigrateData>;
+  checkCanLiveMigrateSource(
+    instance: InstanceRef,
+    data?: LiveMigrateData,
+    options?: OperationOptions,
+  ): Promise<LiveMigrateData>;
   /** Destination: disks, volumes, ports, filters, and a guest that waits. On failure or abort nothing is left. */
   preLiveMigration(instance: InstanceRef, data: LiveMigrateData, options?: OperationOptions): Promise<LiveMigrateData>;
   /**
@@ -61,7 +65,11 @@ export interface LiveMigrationFacet {
   /** Source, after success: unplugs ports, removes filters, definition, and disks that are not shared. Repeatable. */
   postLiveMigrationAtSource(instance: InstanceRef, data: LiveMigrateData): Promise<void>;
   /** Destination, after success: the instance is one of this driver's. Repeatable. */
-  postLiveMigrationAtDestination(instance: InstanceRef, data: LiveMigrateData, options?: OperationOptions): Promise<void>;
+  postLiveMigrationAtDestination(
+    instance: InstanceRef,
+    data: LiveMigrateData,
+    options?: OperationOptions,
+  ): Promise<void>;
   /** Destination, after failure: removes what `preLiveMigration` made. Repeatable. */
   rollbackLiveMigrationAtDestination(instance: InstanceRef, data: LiveMigrateData): Promise<void>;
   /** Source, after failure: the instance is as before. Repeatable. */

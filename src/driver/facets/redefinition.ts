@@ -63,11 +63,13 @@ export interface ResizeFacet {
   /** Source: drops the way back. Repeatable. (Nova's `confirm_migration`.) */
   confirmMigration(instance: InstanceRef, options?: OperationOptions): Promise<void>;
   /** Source: goes back to the old flavor and disks, and starts if it ran. Repeatable. Rejects with `InvalidStateError` when there is nothing to revert. (Nova's `finish_revert_migration`.) */
-  finishRevertMigration(instance: InstanceRef, options?: OperationOptions & { readonly powerOn?: boolean }): Promise<void>;
+  finishRevertMigration(
+    instance: InstanceRef,
+    options?: OperationOptions & { readonly powerOn?: boolean },
+  ): Promise<void>;
   /**
    * Resize on this host in one go: `migrateDiskAndPowerOff` and `finishMigration`, each undone when the other fails. The instance is then `resized` until
    * `confirmMigration` or `finishRevertMigration`. Called again with the flavor of a resize under way, gives the same handle.
    */
   resize(instance: InstanceRef, flavor: Flavor, options?: OperationOptions): OperationHandle<void>;
 }
-

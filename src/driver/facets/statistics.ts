@@ -15,7 +15,11 @@ export interface StatisticsFacet {
   /** Rejects with `DiskNotFoundError`, `InvalidStateError` when the guest is not in memory. */
   blockStats(instance: Pick<InstanceRef, "uuid">, diskId: string, options?: CommonOptions): Promise<DiskStatistics>;
   /** Rejects with `InterfaceNotFoundError`, `InvalidStateError` when the guest is not in memory. */
-  interfaceStats(instance: Pick<InstanceRef, "uuid">, interfaceId: string, options?: CommonOptions): Promise<InterfaceStatistics>;
+  interfaceStats(
+    instance: Pick<InstanceRef, "uuid">,
+    interfaceId: string,
+    options?: CommonOptions,
+  ): Promise<InterfaceStatistics>;
   /** Of all guests in memory; one that does not answer is left out and named in `unanswered`. */
   getAllBandwidthCounters(options?: CommonOptions): Promise<{
     readonly counters: readonly { readonly instance: InstanceRef; readonly interface: InterfaceStatistics }[];
@@ -23,7 +27,11 @@ export interface StatisticsFacet {
   }>;
   /** Of the volumes of all guests in memory; one that does not answer is left out and named in `unanswered`. */
   getAllVolumeUsage(options?: CommonOptions): Promise<{
-    readonly usage: readonly { readonly instance: InstanceRef; readonly volumeId: string; readonly disk: DiskStatistics }[];
+    readonly usage: readonly {
+      readonly instance: InstanceRef;
+      readonly volumeId: string;
+      readonly disk: DiskStatistics;
+    }[];
     readonly unanswered: readonly InstanceRef[];
   }>;
 }

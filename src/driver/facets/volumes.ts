@@ -30,7 +30,11 @@ export interface VolumesFacet {
    * Rejects with `ConflictError` (another volume has the device name; the volume is on another instance and not multiattach), `NoFreeSlotError`,
    * `VolumeConnectError`, `InvalidStateError` (suspended), `DeviceAttachError`. On failure or abort the guest does not have it and the host is not connected.
    */
-  attachVolume(instance: InstanceRef, connection: VolumeConnection, options?: AttachVolumeOptions): Promise<AttachedDisk>;
+  attachVolume(
+    instance: InstanceRef,
+    connection: VolumeConnection,
+    options?: AttachVolumeOptions,
+  ): Promise<AttachedDisk>;
   /**
    * Takes a volume out of the guest, and when the guest has let go, off the host. Success when it is not attached, even if the instance is gone:
    * the host is disconnected all the same. Rejects with `DeviceDetachError` when the guest does not let go in time; the volume is then still attached.
@@ -43,7 +47,12 @@ export interface VolumesFacet {
 
 export interface VolumeExtendFacet {
   /** Tells host and guest that a volume has grown to `sizeBytes`. Rejects with `DiskNotFoundError` when it is not attached, `InvalidArgumentError` when it would shrink. */
-  extendVolume(instance: InstanceRef, connection: VolumeConnection, sizeBytes: number, options?: OperationOptions): Promise<void>;
+  extendVolume(
+    instance: InstanceRef,
+    connection: VolumeConnection,
+    sizeBytes: number,
+    options?: OperationOptions,
+  ): Promise<void>;
 }
 
 export interface VolumeSwapFacet {

@@ -48,7 +48,12 @@ export function getSerialConsole(host: HostContext, instance: Named, options?: C
   return consoleAddress(host, instance, "serial", options);
 }
 
-function consoleAddress(host: HostContext, instance: Named, kind: ConsoleAddress["kind"], options?: CommonOptions): Promise<ConsoleAddress> {
+function consoleAddress(
+  host: HostContext,
+  instance: Named,
+  kind: ConsoleAddress["kind"],
+  options?: CommonOptions,
+): Promise<ConsoleAddress> {
   return runQuery(host, `${kind}Console`, options, async (signal) => {
     const guest = await requireGuest(host, checkUuid(instance), signal);
     if (guest.consoleAddress === undefined) throw new NotSupportedError({ capability: `${kind}Console` });

@@ -24,14 +24,18 @@ export async function extendVolume(
   host.lifecycle.assertReady();
   const { volumeId } = connectionCheck(given, "connection");
   sizeCheck(sizeBytes, "sizeBytes");
-  return runOperation(host, { kind: "extendVolume", instance, options, timeoutMs: host.timeouts.attachMs }, async ({ signal }) => {
-    const record = host.records.require(instance.uuid);
-    requireNotMigrating(record, "extendVolume");
-    const { connection, diskId } = requireVolume(record, volumeId);
-    const size = await inVolumeTurn(host, connection, signal, () =>
-      connectorOf(host, connection).extend(connection, instance.uuid, sizeBytes, { signal }),
-    );
-    const guest = await requireGuest(host, instance.uuid, signal);
-    if (isInMemory(await powerStateOf(guest, signal))) await guest.resizeDisk?.(diskId, size, { signal });
-  });
+  return runOperation(
+    host,
+    { kind: "extendVolume", instance, options, timeoutMs: host.timeouts.attachMs },
+    async ({ signal }) => {
+      const record = host.records.require(instance.uuid);
+      requireNotMigrating(record, "extendVolume");
+      const { connection, diskId } = requireVolume(record, volumeId);
+      const size = await inVolumeTurn(host, connection, signal, () =>
+        connectorOf(host, connection).extend(connection, instance.uuid, sizeBytes, { signal }),
+      );
+      const guest = await requireGuest(host, instance.uuid, signal);
+      if (isInMemory(await powerStateOf(guest, signal))) await guest.resizeDisk?.(diskId, size, { signal });
+    },
+  );
 }

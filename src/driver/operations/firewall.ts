@@ -9,9 +9,18 @@ import { InvalidStateError } from "../errors.js";
 import { isInMemory, powerStateOf } from "../guest-actions.js";
 import { runOperation, runQuery } from "../run-operation.js";
 
-const groupId = check.string({ min: 1, max: 255, pattern: /^[A-Za-z0-9._-]+$/, expected: "1 to 255 characters of A-Z a-z 0-9 . _ -" });
+const groupId = check.string({
+  min: 1,
+  max: 255,
+  pattern: /^[A-Za-z0-9._-]+$/,
+  expected: "1 to 255 characters of A-Z a-z 0-9 . _ -",
+});
 
-export function ensureFilteringRulesForInstance(host: HostContext, instance: InstanceRef, options?: OperationOptions): Promise<void> {
+export function ensureFilteringRulesForInstance(
+  host: HostContext,
+  instance: InstanceRef,
+  options?: OperationOptions,
+): Promise<void> {
   const request = { kind: "ensureFilteringRulesForInstance", instance, options, timeoutMs: host.timeouts.attachMs };
   return runOperation(host, request, async (operation) => {
     const filtered = filteredOf(host, instance.uuid);
@@ -33,7 +42,8 @@ export function unfilterInstance(host: HostContext, instance: InstanceRef): Prom
   return runOperation(host, request, async ({ signal }) => {
     const guest = await host.hypervisor.find(instance.uuid, { signal });
     const state = guest === undefined ? "shutdown" : await powerStateOf(guest, signal);
-    if (isInMemory(state)) throw new InvalidStateError({ operation: "unfilterInstance", state, expected: ["shutdown"] });
+    if (isInMemory(state))
+      throw new InvalidStateError({ operation: "unfilterInstance", state, expected: ["shutdown"] });
     await host.collaborators.firewall.unfilterInstance(instance);
   });
 }
@@ -51,12 +61,21 @@ export function refreshSecurityGroupMembers(host: HostContext, securityGroupId: 
 }
 
 export function refreshInstanceSecurityRules(host: HostContext, instance: InstanceRef): Promise<void> {
-  const request = { kind: "refreshInstanceSecurityRules", instance, options: undefined, timeoutMs: host.timeouts.attachMs };
-  return runOperation(host, request, () => host.collaborators.firewall.refreshInstanceSecurityRules(filteredOf(host, instance.uuid)));
+  const request = {
+    kind: "refreshInstanceSecurityRules",
+    instance,
+    options: undefined,
+    timeoutMs: host.timeouts.attachMs,
+  };
+  return runOperation(host, request, () =>
+    host.collaborators.firewall.refreshInstanceSecurityRules(filteredOf(host, instance.uuid)),
+  );
 }
 
 export function refreshProviderFirewallRules(host: HostContext): Promise<void> {
-  return refresh(host, "refreshProviderFirewallRules", () => host.collaborators.firewall.refreshProviderFirewallRules());
+  return refresh(host, "refreshProviderFirewallRules", () =>
+    host.collaborators.firewall.refreshProviderFirewallRules(),
+  );
 }
 
 export function filterDeferApplyOn(host: HostContext): void {

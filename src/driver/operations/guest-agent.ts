@@ -78,7 +78,13 @@ export function getGuestInterfaces(
   instance: InstanceRef,
   options: CommonOptions = {},
 ): ReturnType<GuestAgentFacet["getGuestInterfaces"]> {
-  return withAgent(host, "getGuestInterfaces", instance, options, () => (agent, signal) => agent.interfaces({ signal }));
+  return withAgent(
+    host,
+    "getGuestInterfaces",
+    instance,
+    options,
+    () => (agent, signal) => agent.interfaces({ signal }),
+  );
 }
 
 /** Freezing is undone by `unquiesce`, by `close`, and by the hypervisor's own freeze limit. */
@@ -105,7 +111,9 @@ export function unquiesce(host: HostContext, instance: InstanceRef, options: Com
 export async function thawAll(host: HostContext): Promise<void> {
   const thawOne = async (uuid: string): Promise<void> => {
     const guest = await host.hypervisor.find(uuid);
-    await limited(host, host.timeouts.agentMs, "thawing the guest", undefined, async (signal) => guest?.agent?.thaw({ signal }));
+    await limited(host, host.timeouts.agentMs, "thawing the guest", undefined, async (signal) =>
+      guest?.agent?.thaw({ signal }),
+    );
     host.frozen.delete(uuid);
   };
   await Promise.allSettled([...host.frozen].map(thawOne));
@@ -131,10 +139,14 @@ async function withAgent<T>(
 ): Promise<T> {
   host.lifecycle.assertReady();
   const work = prepare();
-  return runOperation(host, { kind, instance, options, timeoutMs: options.deadline ?? host.timeouts.agentMs }, async ({ signal }) => {
-    const guest = await requireGuest(host, instance.uuid, signal);
-    await requireState(guest, kind, ["running"], signal);
-    if (guest.agent === undefined) throw new NotSupportedError({ capability: "guestAgent", instance: guest });
-    return work(guest.agent, signal);
-  });
+  return runOperation(
+    host,
+    { kind, instance, options, timeoutMs: options.deadline ?? host.timeouts.agentMs },
+    async ({ signal }) => {
+      const guest = await requireGuest(host, instance.uuid, signal);
+      await requireState(guest, kind, ["running"], signal);
+      if (guest.agent === undefined) throw new NotSupportedError({ capability: "guestAgent", instance: guest });
+      return work(guest.agent, signal);
+    },
+  );
 }

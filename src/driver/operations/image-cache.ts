@@ -9,7 +9,12 @@ import { runQuery } from "../run-operation.js";
 
 /** Nova's `remove_unused_original_minimum_age_seconds`. */
 const UNUSED_FOR_MS = 86_400_000;
-const imageIdCheck = check.string({ min: 1, max: 255, pattern: /^[A-Za-z0-9._-]+$/, expected: "1 to 255 characters of A-Z a-z 0-9 . _ -" });
+const imageIdCheck = check.string({
+  min: 1,
+  max: 255,
+  pattern: /^[A-Za-z0-9._-]+$/,
+  expected: "1 to 255 characters of A-Z a-z 0-9 . _ -",
+});
 const ageCheck = check.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
 
 export async function cacheImage(host: HostContext, imageId: string, options?: OperationOptions): Promise<boolean> {
@@ -27,7 +32,10 @@ export async function cacheImage(host: HostContext, imageId: string, options?: O
   });
 }
 
-export function manageImageCache(host: HostContext, options: { readonly unusedForMs?: number } = {}): Promise<readonly string[]> {
+export function manageImageCache(
+  host: HostContext,
+  options: { readonly unusedForMs?: number } = {},
+): Promise<readonly string[]> {
   return runQuery(host, "manageImageCache", { deadline: host.timeouts.diskCopyMs }, () => {
     const unusedForMs = ageCheck(options.unusedForMs ?? UNUSED_FOR_MS, "options.unusedForMs");
     const inUse = new Set(host.records.list().flatMap(({ spec }) => imagesOf(spec)));

@@ -37,7 +37,8 @@ export async function checkCanLiveMigrateSource(
       };
     }
     const { storageToken } = data;
-    if (storageToken === undefined) throw new MigrationPreCheckError("the destination has not been asked yet", { instance });
+    if (storageToken === undefined)
+      throw new MigrationPreCheckError("the destination has not been asked yet", { instance });
     const sharedStorage = await host.collaborators.disks.seesToken(storageToken);
     return { ...data, sharedStorage, copyDisks: sharedStorage ? [] : record.disks.map(({ name }) => name) };
   });
@@ -58,7 +59,8 @@ export async function checkCanLiveMigrateDestination(
     const refuse = (message: string): never => {
       throw new MigrationPreCheckError(message, { instance });
     };
-    if (data.sourceHypervisor !== host.hypervisor.type) refuse(`a guest of ${data.sourceHypervisor} can't run on ${host.hypervisor.type}`);
+    if (data.sourceHypervisor !== host.hypervisor.type)
+      refuse(`a guest of ${data.sourceHypervisor} can't run on ${host.hypervisor.type}`);
     const present = host.records.get(instance.uuid) ?? (await host.hypervisor.find(instance.uuid, { signal }));
     if (present !== undefined) refuse("the instance is on the destination already");
     checkPlan(host, planSpawn(spec));
@@ -66,9 +68,12 @@ export async function checkCanLiveMigrateDestination(
     const comparison = (await host.hypervisor.compareCpu?.(data.sourceCpu, { signal })) ?? "identical";
     if (comparison === "incompatible") refuse("the destination's CPU lacks something of the source's");
     const freeMiB = facts.memoryMiB - facts.memoryUsedMiB;
-    if (freeMiB < spec.flavor.memoryMiB) refuse(`the destination has ${freeMiB} MiB of memory free, the guest has ${spec.flavor.memoryMiB}`);
+    if (freeMiB < spec.flavor.memoryMiB)
+      refuse(`the destination has ${freeMiB} MiB of memory free, the guest has ${spec.flavor.memoryMiB}`);
     const storageToken = `live-migration-${data.id}`;
-    await operation.effect("storageToken", { token: storageToken }, () => host.collaborators.disks.leaveToken(storageToken));
+    await operation.effect("storageToken", { token: storageToken }, () =>
+      host.collaborators.disks.leaveToken(storageToken),
+    );
     return { ...data, destinationHost: facts.hostname, storageToken };
   });
 }

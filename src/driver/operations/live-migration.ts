@@ -43,7 +43,12 @@ export function liveMigration(
   return startOperation(host, keyOf(instance.uuid), request, (operation) => migrate(operation, data, wanted, options));
 }
 
-async function migrate(operation: Operation, data: LiveMigrateData, request: GuestMigrationRequest, options: LiveMigrationOptions): Promise<void> {
+async function migrate(
+  operation: Operation,
+  data: LiveMigrateData,
+  request: GuestMigrationRequest,
+  options: LiveMigrationOptions,
+): Promise<void> {
   const { host, instance } = operation;
   const record = host.records.require(instance.uuid);
   requireNoTask(record, "liveMigration");
@@ -57,10 +62,16 @@ async function migrate(operation: Operation, data: LiveMigrateData, request: Gue
     }
     const bytesDone = memoryTransferredBytes + diskTransferredBytes;
     const bytesTotal = memoryTotalBytes + diskTotalBytes;
-    operation.progress(phase, { bytesDone, bytesTotal, ...(bytesTotal > 0 ? { fraction: Math.min(1, bytesDone / bytesTotal) } : {}) });
+    operation.progress(phase, {
+      bytesDone,
+      bytesTotal,
+      ...(bytesTotal > 0 ? { fraction: Math.min(1, bytesDone / bytesTotal) } : {}),
+    });
     options.onMigrationProgress?.(progress);
   };
-  const outcome = await operation.effect("outgoing", { uuid: guest.uuid }, () => run(guest, request, operation, onMigrationProgress));
+  const outcome = await operation.effect("outgoing", { uuid: guest.uuid }, () =>
+    run(guest, request, operation, onMigrationProgress),
+  );
   const committed = (await Promise.allSettled(committing)).some(({ status }) => status === "fulfilled");
   if (outcome === "completed") return;
   if (committed) await leaveHere(host, instance.uuid);
@@ -104,7 +115,11 @@ export async function liveMigrationAbort(host: HostContext, given: InstanceRef):
   await underWay(host, instance).abort("liveMigrationAbort");
 }
 
-export async function liveMigrationForceComplete(host: HostContext, given: InstanceRef, mode: "postcopy" | "pause" = "pause"): Promise<void> {
+export async function liveMigrationForceComplete(
+  host: HostContext,
+  given: InstanceRef,
+  mode: "postcopy" | "pause" = "pause",
+): Promise<void> {
   const instance = admit(host, given);
   modeCheck(mode, "mode");
   underWay(host, instance);
@@ -118,11 +133,11 @@ export async function liveMigrationForceComplete(host: HostContext, given: Insta
 /** @throws NoActiveMigrationError */
 function underWay(host: HostContext, instance: InstanceRef): OperationHandle<unknown> {
   const handle = host.handles.find(keyOf(instance.uuid));
-  if (handle === undefined) throw new NoActiveMigrationError("no live migration of the instance is under way", { instance });
+  if (handle === undefined)
+    throw new NoActiveMigrationError("no live migration of the instance is under way", { instance });
   return handle;
 }
 
 function keyOf(uuid: string): string {
   return `liveMigration ${uuid}`;
 }
-

@@ -29,7 +29,12 @@ export function postLiveMigrationAtSource(host: HostContext, given: InstanceRef,
     const guest = await host.hypervisor.find(instance.uuid, { signal });
     const state = guest === undefined ? "shutdown" : await powerStateOf(guest, signal);
     if (isInMemory(state)) {
-      throw new InvalidStateError({ operation: "postLiveMigrationAtSource", state, expected: ["migrated away"], instance });
+      throw new InvalidStateError({
+        operation: "postLiveMigrationAtSource",
+        state,
+        expected: ["migrated away"],
+        instance,
+      });
     }
     const destroyDisks = sharedStorage === false;
     await operation.passPointOfNoReturn({ instance: { ...instance }, destroyDisks });
@@ -38,7 +43,12 @@ export function postLiveMigrationAtSource(host: HostContext, given: InstanceRef,
 }
 
 /** Removes what the source keeps of an instance that runs elsewhere. */
-async function leave(host: HostContext, instance: InstanceRef, destroyDisks: boolean, signal?: AbortSignal): Promise<void> {
+async function leave(
+  host: HostContext,
+  instance: InstanceRef,
+  destroyDisks: boolean,
+  signal?: AbortSignal,
+): Promise<void> {
   if (host.records.get(instance.uuid) === undefined) return;
   await tearDown(host, { instance, destroyDisks, change: "migratedOut", ...(signal === undefined ? {} : { signal }) });
 }
@@ -54,33 +64,62 @@ export function postLiveMigrationAtDestination(
   data: LiveMigrateData,
   options?: OperationOptions,
 ): Promise<void> {
-  return onward(host, "postLiveMigrationAtDestination", given, data, async ({ instance, signal }) => {
-    const { migration: underWay, ...record } = host.records.require(instance.uuid);
-    if (underWay === undefined) return;
-    await announced(host, instance, "migrationCompleted", async () => host.hypervisor.finishIncoming?.(instance.uuid, { signal }));
-    await host.records.put(record);
-    host.events.emit({ type: "instance", instance, change: "migratedIn" });
-  }, options);
+  return onward(
+    host,
+    "postLiveMigrationAtDestination",
+    given,
+    data,
+    async ({ instance, signal }) => {
+      const { migration: underWay, ...record } = host.records.require(instance.uuid);
+      if (underWay === undefined) return;
+      await announced(host, instance, "migrationCompleted", async () =>
+        host.hypervisor.finishIncoming?.(instance.uuid, { signal }),
+      );
+      await host.records.put(record);
+      host.events.emit({ type: "instance", instance, change: "migratedIn" });
+    },
+    options,
+  );
 }
 
-export function rollbackLiveMigrationAtDestination(host: HostContext, given: InstanceRef, data: LiveMigrateData): Promise<void> {
-  return onward(host, "rollbackLiveMigrationAtDestination", given, data, async (operation, { sharedStorage, storageToken }) => {
-    const { instance, signal } = operation;
-    if (storageToken !== undefined) await host.collaborators.disks.removeToken(storageToken);
-    const record = host.records.get(instance.uuid);
-    if (record?.migration?.role !== "destination") return;
-    const guest = await host.hypervisor.find(instance.uuid, { signal });
-    const state = guest === undefined ? "shutdown" : await powerStateOf(guest, signal);
-    if (state === "running") {
-      throw new InvalidStateError({ operation: "rollbackLiveMigrationAtDestination", state, expected: ["not arrived"], instance });
-    }
-    const destroyDisks = sharedStorage === false;
-    await operation.passPointOfNoReturn({ instance: { ...instance }, destroyDisks });
-    await dropIncoming(host, instance, destroyDisks, signal);
-  });
+export function rollbackLiveMigrationAtDestination(
+  host: HostContext,
+  given: InstanceRef,
+  data: LiveMigrateData,
+): Promise<void> {
+  return onward(
+    host,
+    "rollbackLiveMigrationAtDestination",
+    given,
+    data,
+    async (operation, { sharedStorage, storageToken }) => {
+      const { instance, signal } = operation;
+      if (storageToken !== undefined) await host.collaborators.disks.removeToken(storageToken);
+      const record = host.records.get(instance.uuid);
+      if (record?.migration?.role !== "destination") return;
+      const guest = await host.hypervisor.find(instance.uuid, { signal });
+      const state = guest === undefined ? "shutdown" : await powerStateOf(guest, signal);
+      if (state === "running") {
+        throw new InvalidStateError({
+          operation: "rollbackLiveMigrationAtDestination",
+          state,
+          expected: ["not arrived"],
+          instance,
+        });
+      }
+      const destroyDisks = sharedStorage === false;
+      await operation.passPointOfNoReturn({ instance: { ...instance }, destroyDisks });
+      await dropIncoming(host, instance, destroyDisks, signal);
+    },
+  );
 }
 
-async function dropIncoming(host: HostContext, instance: InstanceRef, destroyDisks: boolean, signal?: AbortSignal): Promise<void> {
+async function dropIncoming(
+  host: HostContext,
+  instance: InstanceRef,
+  destroyDisks: boolean,
+  signal?: AbortSignal,
+): Promise<void> {
   await host.hypervisor.abortIncoming?.(instance.uuid);
   if (host.records.get(instance.uuid) === undefined) return;
   await tearDown(host, { instance, destroyDisks, change: "none", ...(signal === undefined ? {} : { signal }) });
@@ -88,10 +127,16 @@ async function dropIncoming(host: HostContext, instance: InstanceRef, destroyDis
 
 export function rollbackLiveMigrationAtDestinationAgain(host: HostContext, operation: OperationRecord): Promise<void> {
   const instance = instanceOf(operation);
-  return instance === undefined ? Promise.resolve() : dropIncoming(host, instance, operation.params["destroyDisks"] === true);
+  return instance === undefined
+    ? Promise.resolve()
+    : dropIncoming(host, instance, operation.params["destroyDisks"] === true);
 }
 
-export function rollbackLiveMigrationAtSource(host: HostContext, given: InstanceRef, data: LiveMigrateData): Promise<void> {
+export function rollbackLiveMigrationAtSource(
+  host: HostContext,
+  given: InstanceRef,
+  data: LiveMigrateData,
+): Promise<void> {
   return onward(host, "rollbackLiveMigrationAtSource", given, data, async ({ instance }) => {
     const record = host.records.get(instance.uuid);
     if (record?.migration?.role !== "source") return;
@@ -109,5 +154,7 @@ async function onward(
 ): Promise<void> {
   const instance = admit(host, given);
   const data = checkMigrateData(givenData, instance);
-  return runOperation(host, { kind, instance, options, timeoutMs: host.timeouts.spawnMs }, (operation) => body(operation, data));
+  return runOperation(host, { kind, instance, options, timeoutMs: host.timeouts.spawnMs }, (operation) =>
+    body(operation, data),
+  );
 }

@@ -29,20 +29,25 @@ export async function preLiveMigration(
   const plan = planSpawn(moved.spec);
   checkPlan(host, plan);
   const { spawnMs, imageFetchMs } = host.timeouts;
-  return runOperation(host, { kind: "preLiveMigration", instance, options, timeoutMs: spawnMs + imageFetchMs }, async (operation) => {
-    if (host.records.get(instance.uuid) !== undefined) throw new InstanceExistsError(instance);
-    if (data.sharedStorage === undefined) throw new MigrationPreCheckError("the source has not been asked yet", { instance });
-    const sizes = new Map(moved.disks.map(({ name, sizeBytes }) => [name, sizeBytes]));
-    const record = await receive(operation, plan, data, sizes, moved.desiredState);
-    const { hypervisor } = host;
-    if (hypervisor.prepareIncoming === undefined) throw new NotSupportedError({ capability: "liveMigration" });
-    const request = { copyDisks: data.copyDisks ?? [] };
-    const incoming = await operation.effect("incoming", { uuid: instance.uuid }, async () =>
-      hypervisor.prepareIncoming?.(guestDefinitionOf(record), request, { signal: operation.signal }),
-    );
-    await applyFilters(operation, instance, record.vifs);
-    return { ...data, ...(incoming === undefined ? {} : { token: incoming.token }) };
-  });
+  return runOperation(
+    host,
+    { kind: "preLiveMigration", instance, options, timeoutMs: spawnMs + imageFetchMs },
+    async (operation) => {
+      if (host.records.get(instance.uuid) !== undefined) throw new InstanceExistsError(instance);
+      if (data.sharedStorage === undefined)
+        throw new MigrationPreCheckError("the source has not been asked yet", { instance });
+      const sizes = new Map(moved.disks.map(({ name, sizeBytes }) => [name, sizeBytes]));
+      const record = await receive(operation, plan, data, sizes, moved.desiredState);
+      const { hypervisor } = host;
+      if (hypervisor.prepareIncoming === undefined) throw new NotSupportedError({ capability: "liveMigration" });
+      const request = { copyDisks: data.copyDisks ?? [] };
+      const incoming = await operation.effect("incoming", { uuid: instance.uuid }, async () =>
+        hypervisor.prepareIncoming?.(guestDefinitionOf(record), request, { signal: operation.signal }),
+      );
+      await applyFilters(operation, instance, record.vifs);
+      return { ...data, ...(incoming === undefined ? {} : { token: incoming.token }) };
+    },
+  );
 }
 
 async function receive(
@@ -73,7 +78,8 @@ async function receive(
     record = { ...record, disks: [...record.disks, made] };
   }
   operation.progress("volumes");
-  for (const volume of plan.volumes) record = { ...record, volumes: [...record.volumes, await connectVolume(operation, volume)] };
+  for (const volume of plan.volumes)
+    record = { ...record, volumes: [...record.volumes, await connectVolume(operation, volume)] };
   operation.progress("network");
   for (const vif of plan.vifs) record = { ...record, vifs: [...record.vifs, await plugVif(operation, vif)] };
   await writeRecord(operation, record);

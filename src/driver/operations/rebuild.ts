@@ -18,13 +18,25 @@ import { stopGuest } from "../stop-guest.js";
 
 const PARKED = "rebuild";
 
-export type RebuildOptions = OperationOptions & { readonly preserveEphemeral?: boolean; readonly adminPassword?: string | Secret };
+export type RebuildOptions = OperationOptions & {
+  readonly preserveEphemeral?: boolean;
+  readonly adminPassword?: string | Secret;
+};
 
-export async function rebuild(host: HostContext, instance: InstanceRef, imageId: string, options: RebuildOptions = {}): Promise<void> {
+export async function rebuild(
+  host: HostContext,
+  instance: InstanceRef,
+  imageId: string,
+  options: RebuildOptions = {},
+): Promise<void> {
   host.lifecycle.assertReady();
   imageIdCheck(imageId, "imageId");
-  const password = options.adminPassword === undefined ? undefined : Secret.of(passwordCheck(options.adminPassword, "options.adminPassword"));
-  if (password !== undefined && !host.lifecycle.capabilities.flags.injectAtSpawn) throw new NotSupportedError({ capability: "injectAtSpawn" });
+  const password =
+    options.adminPassword === undefined
+      ? undefined
+      : Secret.of(passwordCheck(options.adminPassword, "options.adminPassword"));
+  if (password !== undefined && !host.lifecycle.capabilities.flags.injectAtSpawn)
+    throw new NotSupportedError({ capability: "injectAtSpawn" });
   const { spawnMs, imageFetchMs, shutdownGraceMs } = host.timeouts;
   const request = { kind: "rebuild", instance, options, timeoutMs: spawnMs + imageFetchMs + shutdownGraceMs };
   return runOperation(host, request, async (operation) => {
@@ -32,12 +44,20 @@ export async function rebuild(host: HostContext, instance: InstanceRef, imageId:
     const record = host.records.require(uuid);
     requireNoTask(record, "rebuild");
     if (!record.disks.some(({ name }) => name === "root")) {
-      throw new InvalidStateError({ operation: "rebuild", state: "booted from a volume", expected: ["a root disk of its own"], instance });
+      throw new InvalidStateError({
+        operation: "rebuild",
+        state: "booted from a volume",
+        expected: ["a root disk of its own"],
+        instance,
+      });
     }
     const guest = await requireGuest(host, uuid, operation.signal);
     const state = await requireState(guest, "rebuild", ["running", "paused", "shutdown", "crashed"], operation.signal);
     const image = await fetchImage(operation, imageId);
-    checkImageFits({ ...(await host.collaborators.images.describe(imageId, { signal: operation.signal })), ...image }, record.spec.flavor);
+    checkImageFits(
+      { ...(await host.collaborators.images.describe(imageId, { signal: operation.signal })), ...image },
+      record.spec.flavor,
+    );
 
     await stopGuest(operation, guest, host.timeouts.shutdownGraceMs);
     await operation.effect("parkedDisks", { uuid, label: PARKED }, () => host.collaborators.disks.park(uuid, PARKED));
@@ -45,7 +65,8 @@ export async function rebuild(host: HostContext, instance: InstanceRef, imageId:
     const rebuilt = { ...record, spec: { ...record.spec, imageId }, disks };
     const redefined = await redefineGuest(operation, guest, rebuilt);
     await writeRecord(operation, rebuilt);
-    if (password !== undefined) await redefined.inject?.({ adminPassword: password, files: [] }, { signal: operation.signal });
+    if (password !== undefined)
+      await redefined.inject?.({ adminPassword: password, files: [] }, { signal: operation.signal });
     if (isInMemory(state)) await bootGuest(operation, redefined);
     await operation.passPointOfNoReturn();
     await finishRebuild(host, uuid);
@@ -58,7 +79,12 @@ export function finishRebuild(host: HostContext, uuid: string): Promise<void> {
 }
 
 /** New content at the old places; the old content is parked, and comes back when the operation fails. */
-async function remakeDisks(operation: Operation, record: InstanceRecord, image: LocalImage, keepOthers: boolean): Promise<readonly InstanceDisk[]> {
+async function remakeDisks(
+  operation: Operation,
+  record: InstanceRecord,
+  image: LocalImage,
+  keepOthers: boolean,
+): Promise<readonly InstanceDisk[]> {
   const { disks } = operation.host.collaborators;
   const made: InstanceDisk[] = [];
   for (const { source, ...disk } of record.disks) {
@@ -69,7 +95,9 @@ async function remakeDisks(operation: Operation, record: InstanceRecord, image: 
     }
     operation.throwIfAborted();
     await disks.remove(record.uuid, disk.name);
-    const sizeBytes = isRoot ? Math.max(record.spec.flavor.rootGiB * 1_073_741_824, image.virtualSizeBytes) : disk.sizeBytes;
+    const sizeBytes = isRoot
+      ? Math.max(record.spec.flavor.rootGiB * 1_073_741_824, image.virtualSizeBytes)
+      : disk.sizeBytes;
     made.push(await createDisk(operation, { ...disk, sizeBytes }, isRoot ? image : undefined));
   }
   return made;

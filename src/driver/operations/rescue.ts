@@ -22,8 +22,12 @@ export type RescueOptions = OperationOptions & { readonly imageId?: string; read
 export async function rescue(host: HostContext, instance: InstanceRef, options: RescueOptions = {}): Promise<void> {
   host.lifecycle.assertReady();
   const wanted = options.imageId === undefined ? undefined : imageIdCheck(options.imageId, "options.imageId");
-  const password = options.adminPassword === undefined ? undefined : Secret.of(passwordCheck(options.adminPassword, "options.adminPassword"));
-  if (password !== undefined && !host.lifecycle.capabilities.flags.injectAtSpawn) throw new NotSupportedError({ capability: "injectAtSpawn" });
+  const password =
+    options.adminPassword === undefined
+      ? undefined
+      : Secret.of(passwordCheck(options.adminPassword, "options.adminPassword"));
+  if (password !== undefined && !host.lifecycle.capabilities.flags.injectAtSpawn)
+    throw new NotSupportedError({ capability: "injectAtSpawn" });
   const { spawnMs, imageFetchMs, shutdownGraceMs } = host.timeouts;
   const request = { kind: "rescue", instance, options, timeoutMs: spawnMs + imageFetchMs + shutdownGraceMs };
   return runOperation(host, request, async (operation) => {
@@ -33,42 +37,64 @@ export async function rescue(host: HostContext, instance: InstanceRef, options: 
     const state = await requireState(guest, "rescue", ["running", "paused", "shutdown", "crashed"], operation.signal);
     const imageId = wanted ?? record.spec.imageId;
     if (imageId === undefined || !record.disks.some(({ name }) => name === "root")) {
-      throw new InstanceNotRescuableError("the instance boots from a volume, or there is no image to rescue it with", { instance });
+      throw new InstanceNotRescuableError("the instance boots from a volume, or there is no image to rescue it with", {
+        instance,
+      });
     }
     const rescued = await makeRescueRecord(operation, record, imageId, isInMemory(state));
     await stopGuest(operation, guest, host.timeouts.shutdownGraceMs);
     const redefined = await redefineGuest(operation, guest, rescued);
     await writeRecord(operation, rescued);
-    if (password !== undefined) await redefined.inject?.({ adminPassword: password, files: [] }, { signal: operation.signal });
+    if (password !== undefined)
+      await redefined.inject?.({ adminPassword: password, files: [] }, { signal: operation.signal });
     await bootGuest(operation, redefined);
   });
 }
 
 /** The rescue disk boots; the instance's own keep their places, and none of them boots. */
-async function makeRescueRecord(operation: Operation, record: InstanceRecord, imageId: string, wasRunning: boolean): Promise<InstanceRecord> {
+async function makeRescueRecord(
+  operation: Operation,
+  record: InstanceRecord,
+  imageId: string,
+  wasRunning: boolean,
+): Promise<InstanceRecord> {
   const image = await fetchImage(operation, imageId);
   const taken = new Set([...record.disks, ...record.volumes].map(({ deviceName }) => deviceName));
-  const place = { name: RESCUE_DISK, sizeBytes: image.virtualSizeBytes, deviceName: nextDeviceName("virtio", taken), bus: "virtio" } as const;
+  const place = {
+    name: RESCUE_DISK,
+    sizeBytes: image.virtualSizeBytes,
+    deviceName: nextDeviceName("virtio", taken),
+    bus: "virtio",
+  } as const;
   const disk = await createDisk(operation, { ...place, bootIndex: 0 }, image);
   const own = record.disks.map(({ bootIndex: _bootIndex, ...rest }): InstanceDisk => rest);
   const volumes = record.volumes.map(({ bootIndex: _bootIndex, ...rest }) => rest);
-  return { ...record, disks: [disk, ...own], volumes, rescue: { disks: record.disks, volumes: record.volumes, wasRunning } };
+  return {
+    ...record,
+    disks: [disk, ...own],
+    volumes,
+    rescue: { disks: record.disks, volumes: record.volumes, wasRunning },
+  };
 }
 
 export function unrescue(host: HostContext, instance: InstanceRef, options?: OperationOptions): Promise<void> {
   const { spawnMs, shutdownGraceMs } = host.timeouts;
-  return runOperation(host, { kind: "unrescue", instance, options, timeoutMs: spawnMs + shutdownGraceMs }, async (operation) => {
-    const record = host.records.require(instance.uuid);
-    if (record.rescue === undefined) return;
-    const guest = await requireGuest(host, instance.uuid, operation.signal);
-    const own = ownRecord(record, record.rescue);
-    await stopGuest(operation, guest, host.timeouts.shutdownGraceMs);
-    const redefined = await redefineGuest(operation, guest, own);
-    await writeRecord(operation, own);
-    if (record.rescue.wasRunning) await bootGuest(operation, redefined);
-    await operation.passPointOfNoReturn();
-    await finishUnrescue(host, instance.uuid);
-  });
+  return runOperation(
+    host,
+    { kind: "unrescue", instance, options, timeoutMs: spawnMs + shutdownGraceMs },
+    async (operation) => {
+      const record = host.records.require(instance.uuid);
+      if (record.rescue === undefined) return;
+      const guest = await requireGuest(host, instance.uuid, operation.signal);
+      const own = ownRecord(record, record.rescue);
+      await stopGuest(operation, guest, host.timeouts.shutdownGraceMs);
+      const redefined = await redefineGuest(operation, guest, own);
+      await writeRecord(operation, own);
+      if (record.rescue.wasRunning) await bootGuest(operation, redefined);
+      await operation.passPointOfNoReturn();
+      await finishUnrescue(host, instance.uuid);
+    },
+  );
 }
 
 /** Removes what nobody needs any more. Repeatable. */
@@ -77,6 +103,9 @@ export function finishUnrescue(host: HostContext, uuid: string): Promise<void> {
 }
 
 /** The record as it was before the rescue. */
-function ownRecord({ rescue: _rescue, ...record }: InstanceRecord, { disks, volumes }: NonNullable<InstanceRecord["rescue"]>): InstanceRecord {
+function ownRecord(
+  { rescue: _rescue, ...record }: InstanceRecord,
+  { disks, volumes }: NonNullable<InstanceRecord["rescue"]>,
+): InstanceRecord {
   return { ...record, disks, volumes };
 }

@@ -48,10 +48,17 @@ export async function finishMigration(
   const ticket = ticketCheck(givenTicket, "ticket");
   const powerOn = options.powerOn ?? ticket.wasRunning;
   const request = { kind: "finishMigration", instance, options, timeoutMs: host.timeouts.spawnMs };
-  return runOperation(host, request, (operation) => (ticket.sameHost ? settleHere(operation, ticket, powerOn) : arrive(operation, ticket, powerOn)));
+  return runOperation(host, request, (operation) =>
+    ticket.sameHost ? settleHere(operation, ticket, powerOn) : arrive(operation, ticket, powerOn),
+  );
 }
 
-export function resize(host: HostContext, given: InstanceRef, givenFlavor: Flavor, options?: OperationOptions): OperationHandle<void> {
+export function resize(
+  host: HostContext,
+  given: InstanceRef,
+  givenFlavor: Flavor,
+  options?: OperationOptions,
+): OperationHandle<void> {
   const instance = checkInstance(given);
   const flavor = flavorCheck(givenFlavor, "flavor");
   const { shutdownGraceMs, spawnMs, diskCopyMs } = host.timeouts;
@@ -63,11 +70,15 @@ export function resize(host: HostContext, given: InstanceRef, givenFlavor: Flavo
 }
 
 export function confirmMigration(host: HostContext, instance: InstanceRef, options?: OperationOptions): Promise<void> {
-  return runOperation(host, { kind: "confirmMigration", instance, options, timeoutMs: host.timeouts.attachMs }, async (operation) => {
-    if (host.records.get(instance.uuid)?.resize === undefined) return;
-    await operation.passPointOfNoReturn({ instance: { ...operation.instance } });
-    await finishConfirm(host, operation.instance);
-  });
+  return runOperation(
+    host,
+    { kind: "confirmMigration", instance, options, timeoutMs: host.timeouts.attachMs },
+    async (operation) => {
+      if (host.records.get(instance.uuid)?.resize === undefined) return;
+      await operation.passPointOfNoReturn({ instance: { ...operation.instance } });
+      await finishConfirm(host, operation.instance);
+    },
+  );
 }
 
 /** Drops the way back; a source whose guest has gone to another host drops all that it keeps of it, but its disks. Repeatable. */
@@ -101,7 +112,12 @@ export function finishRevertMigration(
   return runOperation(host, request, async (operation) => {
     const record = host.records.require(instance.uuid);
     if (record.resize === undefined || record.resize.role === "destination") {
-      throw new InvalidStateError({ operation: "finishRevertMigration", state: "not resized from here", expected: ["resized"], instance: operation.instance });
+      throw new InvalidStateError({
+        operation: "finishRevertMigration",
+        state: "not resized from here",
+        expected: ["resized"],
+        instance: operation.instance,
+      });
     }
     const powerOn = options.powerOn ?? record.resize.ticket.wasRunning;
     const guest = await requireGuest(host, instance.uuid, operation.signal);
@@ -111,11 +127,19 @@ export function finishRevertMigration(
   });
 }
 
-async function finishRevert(host: HostContext, instance: InstanceRef, powerOn: boolean, signal?: AbortSignal): Promise<void> {
+async function finishRevert(
+  host: HostContext,
+  instance: InstanceRef,
+  powerOn: boolean,
+  signal?: AbortSignal,
+): Promise<void> {
   const guest = await revertHere({ host, instance });
   const record = host.records.require(instance.uuid);
   const limit = signal ?? new AbortController().signal;
-  await host.records.put({ ...(await restoreResources(host, record, limit)), desiredState: powerOn ? "running" : "shutdown" });
+  await host.records.put({
+    ...(await restoreResources(host, record, limit)),
+    desiredState: powerOn ? "running" : "shutdown",
+  });
   if (!powerOn || (await powerStateOf(guest)) === "running") return;
   await killGuest(host, guest, signal);
   await startGuest(host, guest, signal);
@@ -123,5 +147,7 @@ async function finishRevert(host: HostContext, instance: InstanceRef, powerOn: b
 
 export function finishRevertMigrationAgain(host: HostContext, operation: OperationRecord): Promise<void> {
   const instance = instanceOf(operation);
-  return instance === undefined ? Promise.resolve() : finishRevert(host, instance, operation.params["powerOn"] === true);
+  return instance === undefined
+    ? Promise.resolve()
+    : finishRevert(host, instance, operation.params["powerOn"] === true);
 }

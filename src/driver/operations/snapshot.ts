@@ -36,7 +36,12 @@ interface SnapshotRequest {
   readonly properties: Readonly<Record<string, string>>;
 }
 
-export function snapshot(host: HostContext, given: InstanceRef, imageId: string, options: SnapshotOptions = {}): OperationHandle<ImageMetadata> {
+export function snapshot(
+  host: HostContext,
+  given: InstanceRef,
+  imageId: string,
+  options: SnapshotOptions = {},
+): OperationHandle<ImageMetadata> {
   const instance = checkInstance(given);
   const wanted: SnapshotRequest = {
     imageId: imageIdCheck(imageId, "imageId"),
@@ -48,7 +53,9 @@ export function snapshot(host: HostContext, given: InstanceRef, imageId: string,
   };
   const timeoutMs = 2 * host.timeouts.diskCopyMs + host.timeouts.suspendMs;
   const request = { kind: "snapshot", instance, options, timeoutMs, params: { imageId } };
-  return startOperation(host, `snapshot ${instance.uuid} ${imageId}`, request, (operation) => takeSnapshot(operation, wanted));
+  return startOperation(host, `snapshot ${instance.uuid} ${imageId}`, request, (operation) =>
+    takeSnapshot(operation, wanted),
+  );
 }
 
 async function takeSnapshot(operation: Operation, request: SnapshotRequest): Promise<ImageMetadata> {
@@ -57,7 +64,11 @@ async function takeSnapshot(operation: Operation, request: SnapshotRequest): Pro
   const record = host.records.require(instance.uuid);
   requireNotMigrating(record, "snapshot");
   const root = record.disks.find(({ name }) => name === ROOT);
-  if (root === undefined) throw new DiskNotFoundError("the instance has no root disk of its own; it boots from a volume", { instance, device: ROOT });
+  if (root === undefined)
+    throw new DiskNotFoundError("the instance has no root disk of its own; it boots from a volume", {
+      instance,
+      device: ROOT,
+    });
   await refuseTakenId(operation, request.imageId);
   const guest = await requireGuest(host, instance.uuid, signal);
   const state = await powerStateOf(guest, signal);
@@ -98,13 +109,23 @@ function isLive({ host, instance }: Operation, { mode }: SnapshotRequest, state:
   const able = host.lifecycle.capabilities.flags.liveSnapshot;
   if (mode === "live" && !able) throw new NotSupportedError({ capability: "liveSnapshot" });
   if (mode === "live" && !isInMemory(state)) {
-    throw new InvalidStateError({ operation: "snapshot with mode live", state, expected: ["running", "paused"], instance });
+    throw new InvalidStateError({
+      operation: "snapshot with mode live",
+      state,
+      expected: ["running", "paused"],
+      instance,
+    });
   }
   return mode !== "cold" && able && isInMemory(state);
 }
 
 /** The file systems are frozen only until the point in time is fixed. */
-async function copyLive(operation: Operation, guest: Guest, path: string, { format, quiesce }: SnapshotRequest): Promise<void> {
+async function copyLive(
+  operation: Operation,
+  guest: Guest,
+  path: string,
+  { format, quiesce }: SnapshotRequest,
+): Promise<void> {
   const { host, signal } = operation;
   const frozen = quiesce === "never" ? false : await freeze(operation, guest, quiesce === "required");
   const thawing: Promise<void>[] = [];
@@ -134,7 +155,9 @@ async function freeze(operation: Operation, guest: Guest, required: boolean): Pr
   operation.progress("quiesce");
   if (!required && !(await answers(host, agent, signal))) return false;
   const freezing = operation.effect("frozen", { uuid: guest.uuid }, () =>
-    limited(host, host.timeouts.agentMs, "freezing the guest's file systems", signal, (limit) => agent.freeze({ signal: limit })),
+    limited(host, host.timeouts.agentMs, "freezing the guest's file systems", signal, (limit) =>
+      agent.freeze({ signal: limit }),
+    ),
   );
   try {
     await freezing;
@@ -148,7 +171,9 @@ async function freeze(operation: Operation, guest: Guest, required: boolean): Pr
 
 async function answers(host: HostContext, agent: GuestAgent, signal: AbortSignal): Promise<boolean> {
   try {
-    await limited(host, host.timeouts.agentMs, "asking the guest agent", signal, (limit) => agent.ping({ signal: limit }));
+    await limited(host, host.timeouts.agentMs, "asking the guest agent", signal, (limit) =>
+      agent.ping({ signal: limit }),
+    );
     return true;
   } catch (error) {
     if (signal.aborted) throw error;
@@ -157,21 +182,33 @@ async function answers(host: HostContext, agent: GuestAgent, signal: AbortSignal
 }
 
 function thawGuest(host: HostContext, guest: Guest): Promise<void> {
-  return limited(host, host.timeouts.agentMs, "thawing the guest's file systems", undefined, async (signal) => guest.agent?.thaw({ signal }));
+  return limited(host, host.timeouts.agentMs, "thawing the guest's file systems", undefined, async (signal) =>
+    guest.agent?.thaw({ signal }),
+  );
 }
 
 /** The guest is suspended, or shut down where it can't be, while its disk is read; afterwards it is as before. */
-async function copyCold(operation: Operation, guest: Guest, state: PowerState, path: string, format: DiskSourceFormat): Promise<void> {
+async function copyCold(
+  operation: Operation,
+  guest: Guest,
+  state: PowerState,
+  path: string,
+  format: DiskSourceFormat,
+): Promise<void> {
   const { host, instance, signal } = operation;
   const saves = isInMemory(state) && guest.suspend !== undefined;
   if (saves) await saveMemory(operation, guest);
   else await stopGuest(operation, guest, host.timeouts.shutdownGraceMs);
   operation.progress("copy");
-  await host.collaborators.disks.exportDisk(instance.uuid, ROOT, path, format, { signal, onProgress: transferProgress(operation, "copy") });
+  await host.collaborators.disks.exportDisk(instance.uuid, ROOT, path, format, {
+    signal,
+    onProgress: transferProgress(operation, "copy"),
+  });
   if (!isInMemory(state)) return;
   if (saves) await restoreMemory(operation, guest);
   else await changePower(operation, guest, () => startGuest(host, guest, signal));
-  if (state === "paused") await changePower(operation, guest, () => announced(host, guest, "paused", () => guest.pause({ signal })));
+  if (state === "paused")
+    await changePower(operation, guest, () => announced(host, guest, "paused", () => guest.pause({ signal })));
 }
 
 function baseImage(imageId: string | undefined): Readonly<Record<string, string>> {

@@ -23,24 +23,38 @@ export function getDiagnostics(host: HostContext, instance: Named, options?: Com
   });
 }
 
-export function blockStats(host: HostContext, instance: Named, diskId: string, options?: CommonOptions): Promise<DiskStatistics> {
+export function blockStats(
+  host: HostContext,
+  instance: Named,
+  diskId: string,
+  options?: CommonOptions,
+): Promise<DiskStatistics> {
   return runQuery(host, "blockStats", options, async (signal) => {
     deviceId(diskId, "diskId");
     const guest = await requireInMemory(host, checkUuid(instance), "blockStats", signal);
     const { disks } = await guest.definition();
-    if (!disks.some(({ id }) => id === diskId)) throw new DiskNotFoundError("the instance has no such disk", { instance: guest, device: diskId });
+    if (!disks.some(({ id }) => id === diskId))
+      throw new DiskNotFoundError("the instance has no such disk", { instance: guest, device: diskId });
     if (guest.diskStatistics === undefined) throw new NotSupportedError({ capability: "statistics" });
     return guest.diskStatistics(diskId, { signal });
   });
 }
 
-export function interfaceStats(host: HostContext, instance: Named, interfaceId: string, options?: CommonOptions): Promise<InterfaceStatistics> {
+export function interfaceStats(
+  host: HostContext,
+  instance: Named,
+  interfaceId: string,
+  options?: CommonOptions,
+): Promise<InterfaceStatistics> {
   return runQuery(host, "interfaceStats", options, async (signal) => {
     deviceId(interfaceId, "interfaceId");
     const guest = await requireInMemory(host, checkUuid(instance), "interfaceStats", signal);
     const { nics } = await guest.definition();
     if (!nics.some(({ id }) => id === interfaceId)) {
-      throw new InterfaceNotFoundError("the instance has no such network interface", { instance: guest, device: interfaceId });
+      throw new InterfaceNotFoundError("the instance has no such network interface", {
+        instance: guest,
+        device: interfaceId,
+      });
     }
     if (guest.interfaceStatistics === undefined) throw new NotSupportedError({ capability: "statistics" });
     return guest.interfaceStatistics(interfaceId, { signal });
@@ -53,16 +67,23 @@ export function getAllBandwidthCounters(
 ): ReturnType<StatisticsFacet["getAllBandwidthCounters"]> {
   return runQuery(host, "getAllBandwidthCounters", options, async (signal) => {
     const { answered, unanswered } = await statisticsOfAll(host, signal);
-    const counters = answered.flatMap(({ instance, statistics }) => statistics.interfaces.map((nic) => ({ instance, interface: nic })));
+    const counters = answered.flatMap(({ instance, statistics }) =>
+      statistics.interfaces.map((nic) => ({ instance, interface: nic })),
+    );
     return { counters, unanswered };
   });
 }
 
-export function getAllVolumeUsage(host: HostContext, options?: CommonOptions): ReturnType<StatisticsFacet["getAllVolumeUsage"]> {
+export function getAllVolumeUsage(
+  host: HostContext,
+  options?: CommonOptions,
+): ReturnType<StatisticsFacet["getAllVolumeUsage"]> {
   return runQuery(host, "getAllVolumeUsage", options, async (signal) => {
     const { answered, unanswered } = await statisticsOfAll(host, signal);
     const usage = answered.flatMap(({ instance, statistics }) => {
-      const volumeIds = new Map(host.records.get(instance.uuid)?.volumes.map(({ diskId, connection }) => [diskId, connection.volumeId]));
+      const volumeIds = new Map(
+        host.records.get(instance.uuid)?.volumes.map(({ diskId, connection }) => [diskId, connection.volumeId]),
+      );
       return statistics.disks.flatMap((disk) => {
         const volumeId = volumeIds.get(disk.id);
         return volumeId === undefined ? [] : [{ instance, volumeId, disk }];
@@ -86,7 +107,11 @@ async function statisticsOfAll(
   const unanswered: InstanceRef[] = [];
   const ask = async (guest: Guest): Promise<void> => {
     const instance = { uuid: guest.uuid, name: guest.name };
-    const limit = Deadline.after(host.timeouts.queryMs * 0.8, { operation: "getDiagnostics", clock: host.clock, signal });
+    const limit = Deadline.after(host.timeouts.queryMs * 0.8, {
+      operation: "getDiagnostics",
+      clock: host.clock,
+      signal,
+    });
     try {
       if (!isInMemory(await limit.race(powerStateOf(guest, limit.signal)))) return;
       answered.push({ instance, statistics: await limit.race(statisticsOf(guest, limit.signal)) });

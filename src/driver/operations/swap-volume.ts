@@ -70,7 +70,10 @@ async function mirror(operation: Operation, guest: Guest, old: AttachedVolume, f
     );
   } catch (error) {
     if (signal.aborted || isHyperviseError(error, "DEADLINE_EXCEEDED")) throw error;
-    throw new VolumeSwapError("the volume could not be copied; the guest keeps the old one", { cause: error, device: old.connection.volumeId });
+    throw new VolumeSwapError("the volume could not be copied; the guest keeps the old one", {
+      cause: error,
+      device: old.connection.volumeId,
+    });
   }
 }
 

@@ -15,15 +15,37 @@ import { requireNoTask } from "../task-state.js";
 import { requireVolume, withVolume } from "../attached-volume.js";
 import { runOperation } from "../run-operation.js";
 
-export function volumeSnapshotCreate(host: HostContext, instance: InstanceRef, overlay: VolumeConnection, options?: OperationOptions): Promise<void> {
-  return goOver(host, "volumeSnapshotCreate", instance, overlay, "overlay", options, async (guest, { diskId }, source, signal) =>
-    guest.snapshotDisk?.(diskId, source, { signal }),
+export function volumeSnapshotCreate(
+  host: HostContext,
+  instance: InstanceRef,
+  overlay: VolumeConnection,
+  options?: OperationOptions,
+): Promise<void> {
+  return goOver(
+    host,
+    "volumeSnapshotCreate",
+    instance,
+    overlay,
+    "overlay",
+    options,
+    async (guest, { diskId }, source, signal) => guest.snapshotDisk?.(diskId, source, { signal }),
   );
 }
 
-export function volumeSnapshotDelete(host: HostContext, instance: InstanceRef, base: VolumeConnection, options?: OperationOptions): Promise<void> {
-  return goOver(host, "volumeSnapshotDelete", instance, base, "base", options, async (guest, { diskId }, source, signal) =>
-    guest.commitDisk?.(diskId, source, { signal }),
+export function volumeSnapshotDelete(
+  host: HostContext,
+  instance: InstanceRef,
+  base: VolumeConnection,
+  options?: OperationOptions,
+): Promise<void> {
+  return goOver(
+    host,
+    "volumeSnapshotDelete",
+    instance,
+    base,
+    "base",
+    options,
+    async (guest, { diskId }, source, signal) => guest.commitDisk?.(diskId, source, { signal }),
   );
 }
 
@@ -43,18 +65,27 @@ async function goOver(
   const connection = connectionCheck(given, path);
   const connector = connectorOf(host, connection);
   connector.validate(connection, path);
-  return runOperation(host, { kind, instance, options, timeoutMs: host.timeouts.diskCopyMs }, async (operation: Operation) => {
-    const { signal } = operation;
-    const record = host.records.require(instance.uuid);
-    requireNoTask(record, kind);
-    const volume = requireVolume(record, connection.volumeId);
-    if (volume.connection.type !== connection.type) {
-      throw new InvalidArgumentError({ field: `${path}.type`, value: connection.type, expected: `the volume's present type, ${volume.connection.type}` });
-    }
-    const guest = await requireInMemory(host, instance.uuid, kind, signal);
-    const source = await inVolumeTurn(host, connection, signal, () => connector.connect(connection, instance.uuid, { signal }));
-    await writeRecord(operation, withVolume(record, volume, { ...volume, connection, source }));
-    await change(guest, volume, source, signal);
-  });
+  return runOperation(
+    host,
+    { kind, instance, options, timeoutMs: host.timeouts.diskCopyMs },
+    async (operation: Operation) => {
+      const { signal } = operation;
+      const record = host.records.require(instance.uuid);
+      requireNoTask(record, kind);
+      const volume = requireVolume(record, connection.volumeId);
+      if (volume.connection.type !== connection.type) {
+        throw new InvalidArgumentError({
+          field: `${path}.type`,
+          value: connection.type,
+          expected: `the volume's present type, ${volume.connection.type}`,
+        });
+      }
+      const guest = await requireInMemory(host, instance.uuid, kind, signal);
+      const source = await inVolumeTurn(host, connection, signal, () =>
+        connector.connect(connection, instance.uuid, { signal }),
+      );
+      await writeRecord(operation, withVolume(record, volume, { ...volume, connection, source }));
+      await change(guest, volume, source, signal);
+    },
+  );
 }
-

@@ -10,7 +10,8 @@ export async function readConsoleLog(core: GuestCore, maxBytes: number): Promise
   const path = core.files.consoleLog;
   const older = `${path}.1`;
   const current = await tail(path, maxBytes);
-  if (current.bytes.length === maxBytes) return { bytes: current.bytes, truncated: current.truncated || (await sizeOf(older)) > 0 };
+  if (current.bytes.length === maxBytes)
+    return { bytes: current.bytes, truncated: current.truncated || (await sizeOf(older)) > 0 };
   const earlier = await tail(older, maxBytes - current.bytes.length);
   return { bytes: Buffer.concat([earlier.bytes, current.bytes]), truncated: earlier.truncated };
 }

@@ -117,7 +117,12 @@ async function connectSocket(core: GuestCore, signal: AbortSignal): Promise<Sock
       });
       socket.once("error", (error) => {
         forget();
-        reject(new ConsoleUnavailableError("the guest's console can't be reached", { instance: core.instance, cause: error }));
+        reject(
+          new ConsoleUnavailableError("the guest's console can't be reached", {
+            instance: core.instance,
+            cause: error,
+          }),
+        );
       });
     });
   } finally {

@@ -22,7 +22,11 @@ export async function takeScreenshot(core: GuestCore, { signal, deadline }: Comm
   const format = capabilities.screenshotFormats.includes("png") ? "png" : "ppm";
   const path = join(core.files.directory, `screenshot-${randomUUID()}`);
   try {
-    await session.execute("screendump", { filename: path, ...(format === "png" ? { format } : {}) }, { signal, deadlineMs: deadline });
+    await session.execute(
+      "screendump",
+      { filename: path, ...(format === "png" ? { format } : {}) },
+      { signal, deadlineMs: deadline },
+    );
     const bytes = await readFile(path).catch((error: unknown) => {
       throw new HostIoError({ operation: "reading a screenshot", path, cause: error });
     });

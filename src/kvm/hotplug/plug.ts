@@ -1,6 +1,12 @@
 /** Giving devices to a guest, in memory or not: back end, then device, then the guest has it; undone from where it failed. */
 import { closeSync, constants, openSync } from "node:fs";
-import { ConflictError, InvalidArgumentError, NotSupportedError, throwIfAborted, withRollback } from "../../core/index.js";
+import {
+  ConflictError,
+  InvalidArgumentError,
+  NotSupportedError,
+  throwIfAborted,
+  withRollback,
+} from "../../core/index.js";
 import type { CommonOptions, JsonObject, RollbackStack } from "../../core/index.js";
 import { DeviceAttachError } from "../../driver/index.js";
 import type { GuestDisk, GuestNic } from "../../driver/index.js";
@@ -9,7 +15,15 @@ import { QmpCommandError } from "../../qmp/index.js";
 import type { QmpArguments } from "../../qmp/index.js";
 import type { GuestCore } from "../guest-core.js";
 import { VHOST_DEVICE } from "../launch.js";
-import { blockNodes, diskDevice, netBackend, nicBackend, nicDevice, queuesOf, scsiController } from "../plan/devices.js";
+import {
+  blockNodes,
+  diskDevice,
+  netBackend,
+  nicBackend,
+  nicDevice,
+  queuesOf,
+  scsiController,
+} from "../plan/devices.js";
 import type { NicConnection } from "../plan/devices.js";
 import { SCSI_CONTROLLER, bindDisk, bindNic, bindingOf, planHardware, withPhase } from "../plan/hardware.js";
 import type { DeviceBinding, Hardware } from "../plan/hardware.js";
@@ -28,34 +42,63 @@ import { removeBackend } from "./unplug.js";
 export async function plugDisk(core: GuestCore, disk: GuestDisk, options: CommonOptions): Promise<void> {
   const { disks } = core.definition;
   if (disks.some(({ id }) => id === disk.id)) throw conflict(core, disk.id, `the guest has a disk ${disk.id}`);
-  if (disks.some(({ deviceName }) => deviceName === disk.deviceName)) throw conflict(core, disk.id, `the guest has a disk ${disk.deviceName}`);
-  const withDisk = (state: GuestState): GuestState => ({ ...state, definition: { ...state.definition, disks: [...state.definition.disks, disk] } });
+  if (disks.some(({ deviceName }) => deviceName === disk.deviceName))
+    throw conflict(core, disk.id, `the guest has a disk ${disk.deviceName}`);
+  const withDisk = (state: GuestState): GuestState => ({
+    ...state,
+    definition: { ...state.definition, disks: [...state.definition.disks, disk] },
+  });
   const { session } = core;
   if (session === undefined) return addCold(core, withDisk);
   const pool = TOPOLOGIES[core.state.hardware.machine].disks[disk.bus];
   requireHotplug(core, pool, `hot plug of ${disk.bus} disks`);
-  await plug(core, session, "disk", disk.id, withDisk, (hardware) => bindDisk(hardware, disk), options, async (binding, undo) => {
-    if (pool === "scsi") await plugScsiController(core, session);
-    await session.execute("blockdev-add", blockNodes(binding.handle, disk) as unknown as QmpArguments<"blockdev-add">);
-    undo.defer("block nodes", () => removeBackend(session, binding));
-    throwIfAborted(options.signal);
-    return diskDevice(binding, withBootIndex(disk, disks.length, core.definition), core.state.hardware);
-  });
+  await plug(
+    core,
+    session,
+    "disk",
+    disk.id,
+    withDisk,
+    (hardware) => bindDisk(hardware, disk),
+    options,
+    async (binding, undo) => {
+      if (pool === "scsi") await plugScsiController(core, session);
+      await session.execute(
+        "blockdev-add",
+        blockNodes(binding.handle, disk) as unknown as QmpArguments<"blockdev-add">,
+      );
+      undo.defer("block nodes", () => removeBackend(session, binding));
+      throwIfAborted(options.signal);
+      return diskDevice(binding, withBootIndex(disk, disks.length, core.definition), core.state.hardware);
+    },
+  );
 }
 
 /** Gives a guest a NIC; see {@link plugDisk}. */
 export async function plugNic(core: GuestCore, nic: GuestNic, options: CommonOptions): Promise<void> {
-  if (core.definition.nics.some(({ id }) => id === nic.id)) throw conflict(core, nic.id, `the guest has a NIC ${nic.id}`);
-  const withNic = (state: GuestState): GuestState => ({ ...state, definition: { ...state.definition, nics: [...state.definition.nics, nic] } });
+  if (core.definition.nics.some(({ id }) => id === nic.id))
+    throw conflict(core, nic.id, `the guest has a NIC ${nic.id}`);
+  const withNic = (state: GuestState): GuestState => ({
+    ...state,
+    definition: { ...state.definition, nics: [...state.definition.nics, nic] },
+  });
   const { session } = core;
   if (session === undefined) return addCold(core, withNic);
   requireHotplug(core, TOPOLOGIES[core.state.hardware.machine].expansion, "hot plug of NICs");
-  await plug(core, session, "nic", nic.id, withNic, (hardware) => bindNic(hardware, nic.id), options, async (binding, undo) => {
-    await addNetBackend(core, session, binding.handle, nic);
-    undo.defer("network back end", () => removeBackend(session, binding));
-    throwIfAborted(options.signal);
-    return nicDevice(binding, nic, core.state.hardware);
-  });
+  await plug(
+    core,
+    session,
+    "nic",
+    nic.id,
+    withNic,
+    (hardware) => bindNic(hardware, nic.id),
+    options,
+    async (binding, undo) => {
+      await addNetBackend(core, session, binding.handle, nic);
+      undo.defer("network back end", () => removeBackend(session, binding));
+      throwIfAborted(options.signal);
+      return nicDevice(binding, nic, core.state.hardware);
+    },
+  );
 }
 
 /** The guest is not in memory: it gets the device when it starts. That there will be a slot is made sure of now. */
@@ -63,7 +106,15 @@ async function addCold(core: GuestCore, add: (state: GuestState) => GuestState):
   await core.update((state) => {
     const next = add(state);
     const { machine, machineType } = state.hardware;
-    return { ...next, hardware: planHardware(next.definition, machine, { machineType, hotplugPorts: core.host.hotplugPorts }, state.hardware) };
+    return {
+      ...next,
+      hardware: planHardware(
+        next.definition,
+        machine,
+        { machineType, hotplugPorts: core.host.hotplugPorts },
+        state.hardware,
+      ),
+    };
   });
 }
 
@@ -116,7 +167,10 @@ async function plugScsiController(core: GuestCore, session: GuestSession): Promi
   if (binding === undefined) return;
   const present = await session.execute("qom-list", { path: "/machine/peripheral" });
   if (present.some(({ name }) => name === SCSI_CONTROLLER)) return;
-  await session.execute("device_add", scsiController(binding, core.state.hardware) as unknown as QmpArguments<"device_add">);
+  await session.execute(
+    "device_add",
+    scsiController(binding, core.state.hardware) as unknown as QmpArguments<"device_add">,
+  );
 }
 
 async function addNetBackend(core: GuestCore, session: GuestSession, handle: string, nic: GuestNic): Promise<void> {
@@ -133,16 +187,27 @@ async function addNetBackend(core: GuestCore, session: GuestSession, handle: str
 }
 
 /** Hands QEMU the NIC's descriptors under names that `netdev_add` uses up. */
-async function connect(core: GuestCore, session: GuestSession, handle: string, nic: GuestNic, opened: number[]): Promise<NicConnection> {
+async function connect(
+  core: GuestCore,
+  session: GuestSession,
+  handle: string,
+  nic: GuestNic,
+  opened: number[],
+): Promise<NicConnection> {
   const { backend } = nic;
   const { hotplugNetwork, openTap } = core.host;
-  if (backend.type === "user") return backend.cidr === undefined ? { type: "user" } : { type: "user", cidr: backend.cidr };
+  if (backend.type === "user")
+    return backend.cidr === undefined ? { type: "user" } : { type: "user", cidr: backend.cidr };
   const queues = queuesOf(nic);
   if (hotplugNetwork.taps === "name") return { type: "name", deviceName: backend.deviceName, queues };
   opened.push(...openTap(backend.deviceName, queues));
   const taps = [...opened];
   const vhost = hotplugNetwork.vhost && nic.model === "virtio" ? taps.map(() => openVhost(opened)) : [];
-  return { type: "descriptors", tap: await name(session, fdNames(handle, "tap", queues), taps), vhost: await name(session, fdNames(handle, "vhost", queues), vhost) };
+  return {
+    type: "descriptors",
+    tap: await name(session, fdNames(handle, "tap", queues), taps),
+    vhost: await name(session, fdNames(handle, "vhost", queues), vhost),
+  };
 }
 
 async function name(session: GuestSession, names: readonly string[], fds: readonly number[]): Promise<string[]> {
@@ -181,8 +246,16 @@ function openVhost(opened: number[]): number {
 function requireHotplug(core: GuestCore, pool: SlotPool | undefined, capability: string): void {
   const { machine, bindings } = core.state.hardware;
   const topology = TOPOLOGIES[machine];
-  const ready = pool !== undefined && topology.hotplug.has(pool) && (pool !== "usb" || bindings.some((binding) => binding.pool === "usb"));
-  if (!ready) throw new NotSupportedError({ capability, message: `${capability} is not possible on this ${machine} machine`, instance: core.instance });
+  const ready =
+    pool !== undefined &&
+    topology.hotplug.has(pool) &&
+    (pool !== "usb" || bindings.some((binding) => binding.pool === "usb"));
+  if (!ready)
+    throw new NotSupportedError({
+      capability,
+      message: `${capability} is not possible on this ${machine} machine`,
+      instance: core.instance,
+    });
 }
 
 function conflict(core: GuestCore, device: string, message: string): ConflictError {
@@ -191,7 +264,12 @@ function conflict(core: GuestCore, device: string, message: string): ConflictErr
 
 function asAttachError(core: GuestCore, id: string, error: unknown): unknown {
   if (error instanceof InvalidArgumentError || !(error instanceof QmpCommandError)) return error;
-  const attachError = new DeviceAttachError("QEMU refuses the device", { instance: core.instance, device: id, cause: error, detail: error.desc });
+  const attachError = new DeviceAttachError("QEMU refuses the device", {
+    instance: core.instance,
+    device: id,
+    cause: error,
+    detail: error.desc,
+  });
   attachError.attachUndoErrors(error.undoErrors);
   return attachError;
 }

@@ -14,7 +14,12 @@ import { withoutDevice } from "../state/state-changes.js";
  * Takes a disk or NIC out of a guest and of its definition, in memory or not. Called again while the guest has not let go, goes on waiting.
  * @throws DeviceDetachError when QEMU refuses at once; AbortedError, after which the guest may still let go
  */
-export async function detachDevice(core: GuestCore, kind: "disk" | "nic", id: string, options: DetachOptions): Promise<DetachOutcome> {
+export async function detachDevice(
+  core: GuestCore,
+  kind: "disk" | "nic",
+  id: string,
+  options: DetachOptions,
+): Promise<DetachOutcome> {
   const binding = bindingOf(core.state.hardware, kind, id);
   const { session } = core;
   if (session === undefined || binding === undefined) {
@@ -26,14 +31,23 @@ export async function detachDevice(core: GuestCore, kind: "disk" | "nic", id: st
   return unplug(core, session, binding, options);
 }
 
-async function unplug(core: GuestCore, session: GuestSession, binding: DeviceBinding, options: DetachOptions): Promise<DetachOutcome> {
+async function unplug(
+  core: GuestCore,
+  session: GuestSession,
+  binding: DeviceBinding,
+  options: DetachOptions,
+): Promise<DetachOutcome> {
   const { handle } = binding;
   const asked = binding.phase === "detaching";
   // Before the command: its outcome may be known before its answer.
   const gone = core.unplugWait(handle);
   await setPhase(core, handle, "detaching");
   try {
-    await session.execute("device_del", { id: handle }, { signal: options.signal, deadlineMs: core.host.timeouts.commandMs });
+    await session.execute(
+      "device_del",
+      { id: handle },
+      { signal: options.signal, deadlineMs: core.host.timeouts.commandMs },
+    );
   } catch (error) {
     if (isQmpCommandError(error, "DeviceNotFound")) await finishUnplug(core, handle);
     else if (core.session !== session) return "detached";
@@ -46,10 +60,18 @@ async function unplug(core: GuestCore, session: GuestSession, binding: DeviceBin
   return await waitUnplugged(core, gone, options);
 }
 
-async function waitUnplugged(core: GuestCore, gone: Promise<UnplugOutcome>, options: DetachOptions): Promise<DetachOutcome> {
+async function waitUnplugged(
+  core: GuestCore,
+  gone: Promise<UnplugOutcome>,
+  options: DetachOptions,
+): Promise<DetachOutcome> {
   const { timeoutMs, signal } = options;
   try {
-    return await withDeadline(timeoutMs, { operation: "waiting for the guest to let go", clock: core.host.clock, signal }, () => gone);
+    return await withDeadline(
+      timeoutMs,
+      { operation: "waiting for the guest to let go", clock: core.host.clock, signal },
+      () => gone,
+    );
   } catch (error) {
     if (error instanceof DeadlineExceededError && signal?.aborted !== true) return "pending";
     throw error;
@@ -79,14 +101,18 @@ async function finish(core: GuestCore, handle: string): Promise<void> {
 }
 
 /** Removes the block nodes or the network back end of a device that is gone; success when there are none. */
-export async function removeBackend(session: GuestSession, { kind, handle }: Pick<DeviceBinding, "kind" | "handle">): Promise<void> {
+export async function removeBackend(
+  session: GuestSession,
+  { kind, handle }: Pick<DeviceBinding, "kind" | "handle">,
+): Promise<void> {
   if (session.process.over) return;
   try {
     if (kind === "disk") await session.execute("blockdev-del", { "node-name": diskNode(handle) });
     if (kind === "nic") await session.execute("netdev_del", { id: nicBackend(handle) });
   } catch (error) {
     if (!(error instanceof QmpCommandError)) throw error;
-    const absent = kind === "nic" ? error.errorClass === "DeviceNotFound" : !(await nodeExists(session, diskNode(handle)));
+    const absent =
+      kind === "nic" ? error.errorClass === "DeviceNotFound" : !(await nodeExists(session, diskNode(handle)));
     if (!absent) throw error;
   }
 }
@@ -100,11 +126,18 @@ async function nodeExists(session: GuestSession, name: string): Promise<boolean>
 async function setPhase(core: GuestCore, handle: string, phase: DeviceBinding["phase"]): Promise<void> {
   await core.update((state) => {
     const present = state.hardware.bindings.find((binding) => binding.handle === handle);
-    return present === undefined || present.phase === phase ? state : { ...state, hardware: withPhase(state.hardware, handle, phase) };
+    return present === undefined || present.phase === phase
+      ? state
+      : { ...state, hardware: withPhase(state.hardware, handle, phase) };
   });
 }
 
 function asDetachError(core: GuestCore, { id }: DeviceBinding, error: unknown): unknown {
   if (!(error instanceof QmpCommandError)) return error;
-  return new DeviceDetachError("QEMU refuses to take the device out", { instance: core.instance, device: id, cause: error, detail: error.desc });
+  return new DeviceDetachError("QEMU refuses to take the device out", {
+    instance: core.instance,
+    device: id,
+    cause: error,
+    detail: error.desc,
+  });
 }

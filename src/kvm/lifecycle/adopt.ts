@@ -19,11 +19,15 @@ export async function adoptGuest(core: GuestCore, identity: ProcessIdentity): Pr
   core.adopting = true;
   const session = core.follow(process, guestListener(core), { ...UNLAUNCHED, state, launched: true });
   core.whileInMemory(watchConsoleLog(core));
-  await withDeadline(timeouts.adoptMs, { operation: "waiting for a guest to answer", clock }, () => session.keepConnected()).catch(() => undefined);
+  await withDeadline(timeouts.adoptMs, { operation: "waiting for a guest to answer", clock }, () =>
+    session.keepConnected(),
+  ).catch(() => undefined);
 }
 
 /** The guest's process was gone when we came. How it went shows in what it left: an orderly end removes the pid file. */
 export async function recordMissedEnd(core: GuestCore, orderly: boolean): Promise<void> {
   const at = core.host.clock.now();
-  await core.update((state) => endedState(state, { state: orderly ? "shutdown" : "crashed", at, detail: "ended while no driver watched" }));
+  await core.update((state) =>
+    endedState(state, { state: orderly ? "shutdown" : "crashed", at, detail: "ended while no driver watched" }),
+  );
 }

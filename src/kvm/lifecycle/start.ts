@@ -1,4 +1,5 @@
 /** Bringing a guest into memory. All or nothing: when it fails, QEMU is gone and the guest is as it was. */
+import { isDeepStrictEqual } from "node:util";
 import { Deadline, DeadlineExceededError, abortErrorOf, isHyperviseError, withRollback } from "../../core/index.js";
 import type { CommonOptions } from "../../core/index.js";
 import { GuestCrashedError, GuestStartError, InvalidStateError } from "../../driver/index.js";
@@ -28,12 +29,21 @@ export interface StartOptions extends CommonOptions {
  */
 export async function startGuest(core: GuestCore, options: StartOptions): Promise<void> {
   if (core.inMemory) {
-    throw new InvalidStateError({ operation: "start", state: core.powerState, expected: ["shutdown", "crashed"], instance: core.instance });
+    throw new InvalidStateError({
+      operation: "start",
+      state: core.powerState,
+      expected: ["shutdown", "crashed"],
+      instance: core.instance,
+    });
   }
   core.starting = true;
   const { startMs } = core.host.timeouts;
   const limitMs = Math.min(options.deadline ?? startMs, startMs);
-  const deadline = Deadline.after(limitMs, { operation: "starting QEMU", clock: core.host.clock, signal: options.signal });
+  const deadline = Deadline.after(limitMs, {
+    operation: "starting QEMU",
+    clock: core.host.clock,
+    signal: options.signal,
+  });
   try {
     await bringUp(core, options.paused === true, deadline);
   } catch (error) {
@@ -51,22 +61,28 @@ export function planStart(core: GuestCore): { readonly hardware: Hardware; reado
   const { machine, machineType } = state.hardware;
   const hardware = planHardware(definition, machine, { machineType, hotplugPorts: host.hotplugPorts }, state.hardware);
   const { capabilities, accelerator, cpuModel, network } = host;
-  return { hardware, commandLine: planCommandLine({ definition, hardware, capabilities, accelerator, cpuModel, network, pidFile: files.pid }) };
+  return {
+    hardware,
+    commandLine: planCommandLine({
+      definition,
+      hardware,
+      capabilities,
+      accelerator,
+      cpuModel,
+      network,
+      pidFile: files.pid,
+    }),
+  };
 }
 
 async function bringUp(core: GuestCore, paused: boolean, deadline: Deadline): Promise<void> {
   const { host, files, definition } = core;
   const { hardware, commandLine } = planStart(core);
-  const before = core.state.end;
   const startedAt = host.clock.now();
-  const record = { bootId: host.bootId, startedAt, accelerator: host.accelerator } as const;
   await withRollback(async (undo) => {
     deadline.throwIfExpired();
-    undo.defer("record of the start", () =>
-      core.update((state) => ({ ...withoutProcess(state), ...(before === undefined ? {} : { end: before }) })),
-    );
-    // Written first: a process that nobody has noted would be lost with this one.
-    await core.update((state) => withProcess({ ...state, hardware }, { ...record, phase: "starting", state: "paused" }));
+    // Whoever finds QEMU must know which of its devices is which. The process itself shows by its arguments whose it is.
+    if (!isDeepStrictEqual(hardware, core.state.hardware)) await core.update((state) => ({ ...state, hardware }));
     await trimConsoleLog(core);
     undo.defer("sockets", () => removeSockets(files));
     deadline.throwIfExpired();
@@ -84,7 +100,12 @@ async function bringUp(core: GuestCore, paused: boolean, deadline: Deadline): Pr
     core.whileInMemory(watchConsoleLog(core));
     await (paused ? standReady(core, session) : run(session, deadline));
     const { pid, startTime } = process.identity;
-    await core.update((state) => withProcess(state, { ...record, phase: "live", pid, startTime, state: session.view.state }));
+    const record = { bootId: host.bootId, pid, startTime, startedAt, accelerator: host.accelerator };
+    undo.defer("record of the process", () => core.update(withoutProcess));
+    await core.update((state) => withProcess(state, { ...record, state: session.view.state }));
+    if (process.over) throw new GuestCrashedError("QEMU ended while it was being started", { instance: core.instance });
+    // From this moment on its end is an event.
+    core.starting = false;
   });
 }
 
@@ -107,7 +128,12 @@ async function drop(core: GuestCore, process: RunningProcess): Promise<void> {
   if (launched) core.emit({ type: "lifecycle", transition: "stopped", cause: "self", detail: "the start was undone" });
 }
 
-async function explain(core: GuestCore, error: unknown, { signal, deadline }: StartOptions, startMs: number): Promise<unknown> {
+async function explain(
+  core: GuestCore,
+  error: unknown,
+  { signal, deadline }: StartOptions,
+  startMs: number,
+): Promise<unknown> {
   if (signal?.aborted === true) return abortErrorOf(signal, "starting the guest");
   const late = error instanceof DeadlineExceededError;
   if (late && deadline !== undefined && deadline < startMs) return error;

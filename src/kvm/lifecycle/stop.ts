@@ -8,7 +8,9 @@ import type { GuestSession } from "../session.js";
 /** Asks the guest's operating system to power off. What it does about it is its own affair. @throws InvalidStateError */
 export async function requestShutdown(core: GuestCore, { signal, deadline }: CommonOptions): Promise<void> {
   const session = core.requireSession("requestShutdown");
-  await session.requesting("powerdown", () => session.execute("system_powerdown", {}, { signal, deadlineMs: deadline }));
+  await session.requesting("powerdown", () =>
+    session.execute("system_powerdown", {}, { signal, deadlineMs: deadline }),
+  );
 }
 
 /**
@@ -51,7 +53,10 @@ async function askToQuit(core: GuestCore, session: GuestSession, signal: AbortSi
 /** Resolves when the guest is not in memory; at once if so. @throws AbortedError, DeadlineExceededError; ClosedError when the driver is closed */
 export async function waitUntilStopped(core: GuestCore, { signal, deadline }: CommonOptions): Promise<void> {
   if (!core.inMemory) return;
-  const limit = deadline === undefined ? undefined : Deadline.after(deadline, { operation: "waiting for the guest to stop", clock: core.host.clock, signal });
+  const limit =
+    deadline === undefined
+      ? undefined
+      : Deadline.after(deadline, { operation: "waiting for the guest to stop", clock: core.host.clock, signal });
   try {
     await stopped(core, limit?.signal ?? signal);
   } finally {
@@ -63,7 +68,8 @@ function stopped(core: GuestCore, signal: AbortSignal | undefined): Promise<void
   return new Promise((resolve, reject) => {
     const forgetStop = core.onStopped(() => {
       forgetAbort();
-      if (core.released) reject(new ClosedError("the driver was closed while it waited for a guest", { instance: core.instance }));
+      if (core.released)
+        reject(new ClosedError("the driver was closed while it waited for a guest", { instance: core.instance }));
       else resolve();
     });
     const forgetAbort = onAbort(signal, () => {

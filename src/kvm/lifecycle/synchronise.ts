@@ -3,7 +3,7 @@ import type { GuestCore } from "../guest-core.js";
 import { queryAgent, reconcileDevices } from "../hotplug/reconcile.js";
 import { removeSockets } from "../process.js";
 import type { GuestSession } from "../session.js";
-import { endedState, withProcess, withoutProcess } from "../state/state-changes.js";
+import { endedState, withProcess } from "../state/state-changes.js";
 
 /** Power state, devices and agent of a guest in memory. Without effect while it is being started. */
 export async function synchronise(core: GuestCore): Promise<void> {
@@ -12,8 +12,7 @@ export async function synchronise(core: GuestCore): Promise<void> {
   const { UUID: uuid } = await session.execute("query-uuid");
   if (uuid !== core.definition.uuid) return disown(core);
   const { status } = await session.execute("query-status");
-  const { process } = core.state;
-  if (process?.phase === "starting" && status === "prelaunch") return abandonStart(core, session);
+  if (core.state.process === undefined && status === "prelaunch") return abandonStart(core, session);
   // What changed while no driver watched is the state that the guest is found in, not news.
   session.observe(status, !core.adopting);
   await noteProcess(core, session);
@@ -27,22 +26,30 @@ async function abandonStart(core: GuestCore, session: GuestSession): Promise<voi
   await core.release();
   await session.process.kill(core.host.timeouts.killMs);
   await removeSockets(core.files);
-  await core.update(withoutProcess);
 }
 
 /** Whoever answers there is another guest. */
 async function disown(core: GuestCore): Promise<void> {
   await core.release();
-  await core.update((state) => endedState(state, { state: "crashed", at: core.host.clock.now(), detail: "another guest answers in its place" }));
+  await core.update((state) =>
+    endedState(state, { state: "crashed", at: core.host.clock.now(), detail: "another guest answers in its place" }),
+  );
 }
 
 async function noteProcess(core: GuestCore, { process, view }: GuestSession): Promise<void> {
   const { pid, startTime } = process.identity;
   const { accelerator, bootId, clock } = core.host;
   const known = core.state.process;
-  if (known?.phase === "live" && known.pid === pid && known.startTime === startTime && known.state === view.state) return;
+  if (known?.pid === pid && known.startTime === startTime && known.state === view.state) return;
   const startedAt = known?.startedAt ?? clock.now();
   await core.update((state) =>
-    withProcess(state, { phase: "live", bootId, pid, startTime, startedAt, accelerator: known?.accelerator ?? accelerator, state: view.state }),
+    withProcess(state, {
+      bootId,
+      pid,
+      startTime,
+      startedAt,
+      accelerator: known?.accelerator ?? accelerator,
+      state: view.state,
+    }),
   );
 }

@@ -38,11 +38,21 @@ export async function resetGuest(core: GuestCore, options: CommonOptions): Promi
   if (broken) await cont(core, session, limits);
 }
 
-async function cont(core: GuestCore, session: GuestSession, limits: { readonly signal?: AbortSignal | undefined; readonly deadlineMs?: number | undefined }): Promise<void> {
+async function cont(
+  core: GuestCore,
+  session: GuestSession,
+  limits: { readonly signal?: AbortSignal | undefined; readonly deadlineMs?: number | undefined },
+): Promise<void> {
   try {
     await session.requesting("cont", () => session.execute("cont", {}, limits));
   } catch (error) {
     if (!(error instanceof QmpCommandError) || session.view.state !== "crashed") throw error;
-    throw new InvalidStateError({ operation: "resume", state: "crashed", expected: ["paused"], instance: core.instance, cause: error });
+    throw new InvalidStateError({
+      operation: "resume",
+      state: "crashed",
+      expected: ["paused"],
+      instance: core.instance,
+      cause: error,
+    });
   }
 }

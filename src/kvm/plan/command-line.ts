@@ -2,7 +2,16 @@
 import type { JsonObject } from "../../core/index.js";
 import type { GuestDefinition, GuestDisk, GuestNic } from "../../driver/index.js";
 import type { QemuCapabilities } from "./capabilities.js";
-import { blockNodes, diskDevice, netBackend, nicDevice, queuesOf, rootAddress, rootPort, scsiController } from "./devices.js";
+import {
+  blockNodes,
+  diskDevice,
+  netBackend,
+  nicDevice,
+  queuesOf,
+  rootAddress,
+  rootPort,
+  scsiController,
+} from "./devices.js";
 import type { NicConnection } from "./devices.js";
 import { bindingOf } from "./hardware.js";
 import type { Hardware } from "./hardware.js";
@@ -24,7 +33,13 @@ export const GUEST_FILES = {
 } as const;
 
 /** Ids of the parts that every guest has. */
-export const PARTS = { console: "console0", agent: "agent0", agentChardev: "agent", consoleChardev: "console", balloon: "balloon0" } as const;
+export const PARTS = {
+  console: "console0",
+  agent: "agent0",
+  agentChardev: "agent",
+  consoleChardev: "console",
+  balloon: "balloon0",
+} as const;
 
 /** A descriptor that QEMU inherits: its number there and what it is. */
 export type InheritedDescriptor =
@@ -166,9 +181,13 @@ function fixedDevices(request: CommandLineRequest, directory: string): string[] 
     ...device({ driver: "virtio-rng-pci", id: "rng0", rng: "entropy0", ...at(fixed.rng) }),
     ...device({ driver: "virtio-balloon-pci", id: PARTS.balloon, ...at(fixed.balloon) }),
     ...(usesPool(hardware, "usb") ? device({ driver: "qemu-xhci", id: "usb0", p2: 8, p3: 8, ...at(fixed.usb) }) : []),
-    ...(usesPool(hardware, "ahci") && !topology.builtInAhci ? device({ driver: "ich9-ahci", id: "ahci0", ...at(fixed.ahci) }) : []),
+    ...(usesPool(hardware, "ahci") && !topology.builtInAhci
+      ? device({ driver: "ich9-ahci", id: "ahci0", ...at(fixed.ahci) })
+      : []),
     ...(hardware.machine !== "microvm" && has("pvpanic") ? device({ driver: "pvpanic", id: "panic0" }) : []),
-    ...hardware.bindings.filter(({ kind }) => kind === "controller").flatMap((binding) => device(scsiController(binding, hardware))),
+    ...hardware.bindings
+      .filter(({ kind }) => kind === "controller")
+      .flatMap((binding) => device(scsiController(binding, hardware))),
   ];
 }
 
@@ -189,7 +208,14 @@ function agentChannel(directory: string): string[] {
   return [
     "-chardev",
     `socket,id=${PARTS.agentChardev},path=${directory}/${GUEST_FILES.agent},server=on,wait=off`,
-    ...device({ driver: "virtserialport", id: PARTS.agent, bus: "vserial0.0", nr: 1, chardev: PARTS.agentChardev, name: "org.qemu.guest_agent.0" }),
+    ...device({
+      driver: "virtserialport",
+      id: PARTS.agent,
+      bus: "vserial0.0",
+      nr: 1,
+      chardev: PARTS.agentChardev,
+      name: "org.qemu.guest_agent.0",
+    }),
   ];
 }
 
@@ -203,7 +229,11 @@ function disks({ definition, hardware }: CommandLineRequest): string[] {
 }
 
 /** The disk with its place in the boot order. A kernel that QEMU loads has the first; without any order the first disk is booted from. */
-export function withBootIndex(disk: GuestDisk, index: number, { kernel, disks }: Pick<GuestDefinition, "kernel" | "disks">): GuestDisk {
+export function withBootIndex(
+  disk: GuestDisk,
+  index: number,
+  { kernel, disks }: Pick<GuestDefinition, "kernel" | "disks">,
+): GuestDisk {
   const { bootIndex: _, ...rest } = disk;
   if (kernel !== undefined) return rest;
   const unordered = disks.every((other) => other.bootIndex === undefined);
@@ -221,7 +251,8 @@ function nics({ definition, hardware }: CommandLineRequest, descriptors: readonl
 
 function connectionOf(nic: GuestNic, descriptors: readonly InheritedDescriptor[]): NicConnection {
   const { backend } = nic;
-  if (backend.type === "user") return backend.cidr === undefined ? { type: "user" } : { type: "user", cidr: backend.cidr };
+  if (backend.type === "user")
+    return backend.cidr === undefined ? { type: "user" } : { type: "user", cidr: backend.cidr };
   const numbers = (what: "tap" | "vhost"): string[] =>
     descriptors.filter((entry) => entry.what === what && entry.nicId === nic.id).map(({ fd }) => String(fd));
   const tap = numbers("tap");
@@ -236,7 +267,8 @@ function planDescriptors({ definition, network }: CommandLineRequest): Inherited
     if (nic.backend.type !== "tap" || network.taps !== "descriptors") continue;
     const queues = Array.from({ length: queuesOf(nic) }, (_, queue) => queue);
     for (const queue of queues) wanted.push({ what: "tap", nicId: nic.id, queue });
-    if (network.vhost && nic.model === "virtio") for (const queue of queues) wanted.push({ what: "vhost", nicId: nic.id, queue });
+    if (network.vhost && nic.model === "virtio")
+      for (const queue of queues) wanted.push({ what: "vhost", nicId: nic.id, queue });
   }
   return wanted.map((entry, index) => ({ ...entry, fd: FIRST_DESCRIPTOR + index }));
 }

@@ -36,7 +36,12 @@ export function blockNodes(handle: string, disk: GuestDisk): JsonObject {
     "node-name": diskNode(handle),
     "read-only": readOnly,
     ...(readOnly ? {} : { discard: "unmap" }),
-    file: { ...protocolNode(disk.source), "node-name": `${handle}-storage`, "read-only": readOnly, ...(readOnly ? {} : { discard: "unmap" }) },
+    file: {
+      ...protocolNode(disk.source),
+      "node-name": `${handle}-storage`,
+      "read-only": readOnly,
+      ...(readOnly ? {} : { discard: "unmap" }),
+    },
   };
 }
 
@@ -52,7 +57,9 @@ function protocolNode(source: DiskSource): JsonObject {
 }
 
 function nbdServer(server: Extract<DiskSource, { type: "nbd" }>["server"]): JsonObject {
-  return server.type === "unix" ? { type: "unix", path: server.path } : { type: "inet", host: server.host, port: String(server.port) };
+  return server.type === "unix"
+    ? { type: "unix", path: server.path }
+    : { type: "inet", host: server.host, port: String(server.port) };
 }
 
 /** The device that a guest sees a disk as. */
@@ -71,7 +78,14 @@ export function diskDevice(binding: DeviceBinding, disk: GuestDisk, hardware: Ha
     case "pci":
       return { driver: "virtio-blk-pci", ...common, ...expansionAddress(binding, topology) };
     case "scsi":
-      return { driver: `scsi-${media}`, ...common, bus: `${SCSI_CONTROLLER}.0`, channel: 0, "scsi-id": binding.slot, lun: 0 };
+      return {
+        driver: `scsi-${media}`,
+        ...common,
+        bus: `${SCSI_CONTROLLER}.0`,
+        channel: 0,
+        "scsi-id": binding.slot,
+        lun: 0,
+      };
     case "ahci":
       return { driver: `ide-${media}`, ...common, bus: `${topology.builtInAhci ? "ide" : "ahci0"}.${binding.slot}` };
     case "ide":
@@ -81,7 +95,13 @@ export function diskDevice(binding: DeviceBinding, disk: GuestDisk, hardware: Ha
   }
 }
 
-const NIC_DRIVERS = { virtio: "virtio-net-pci", e1000: "e1000", e1000e: "e1000e", rtl8139: "rtl8139", vmxnet3: "vmxnet3" } as const;
+const NIC_DRIVERS = {
+  virtio: "virtio-net-pci",
+  e1000: "e1000",
+  e1000e: "e1000e",
+  rtl8139: "rtl8139",
+  vmxnet3: "vmxnet3",
+} as const;
 
 /** The QEMU device behind each NIC model. */
 export function nicDriver(model: GuestNic["model"]): string {
@@ -147,7 +167,14 @@ export function scsiController(binding: DeviceBinding, hardware: Hardware): Json
 /** One PCI Express root port: eight to a slot of the root bus. */
 export function rootPort(port: number): JsonObject {
   const address = `0x${(FIRST_PORT_SLOT + (port >> 3)).toString(16)}.${port & 7}`;
-  return { driver: "pcie-root-port", id: portId(port), bus: "pcie.0", addr: address, chassis: port + 1, ...((port & 7) === 0 ? { multifunction: true } : {}) };
+  return {
+    driver: "pcie-root-port",
+    id: portId(port),
+    bus: "pcie.0",
+    addr: address,
+    chassis: port + 1,
+    ...((port & 7) === 0 ? { multifunction: true } : {}),
+  };
 }
 
 /** An address on the root bus. */
@@ -165,5 +192,7 @@ function expansionAddress(binding: DeviceBinding, topology: Topology): { readonl
 }
 
 function defined(members: { readonly [key: string]: JsonValue | undefined }): JsonObject {
-  return Object.fromEntries(Object.entries(members).filter((entry): entry is [string, JsonValue] => entry[1] !== undefined));
+  return Object.fromEntries(
+    Object.entries(members).filter((entry): entry is [string, JsonValue] => entry[1] !== undefined),
+  );
 }

@@ -37,9 +37,15 @@ export interface HardwarePolicy {
 }
 
 /** The hardware of a guest that is to be started: devices that it had keep their slots. Pure. Throws `NoFreeSlotError`, `NotSupportedError`. */
-export function planHardware(definition: GuestDefinition, machine: KvmMachine, policy: HardwarePolicy, previous?: Hardware): Hardware {
+export function planHardware(
+  definition: GuestDefinition,
+  machine: KvmMachine,
+  policy: HardwarePolicy,
+  previous?: Hardware,
+): Hardware {
   const topology = TOPOLOGIES[machine];
-  const kept = previous?.machine === machine ? previous.bindings.filter((binding) => stays(binding, definition, topology)) : [];
+  const kept =
+    previous?.machine === machine ? previous.bindings.filter((binding) => stays(binding, definition, topology)) : [];
   let hardware: Hardware = {
     machine,
     machineType: previous?.machine === machine ? previous.machineType : policy.machineType,
@@ -47,8 +53,10 @@ export function planHardware(definition: GuestDefinition, machine: KvmMachine, p
     nextHandle: previous?.nextHandle ?? 0,
     bindings: kept.map(({ kind, id, handle, pool, slot }) => ({ kind, id, handle, pool, slot })),
   };
-  for (const disk of definition.disks) if (bindingOf(hardware, "disk", disk.id) === undefined) hardware = bindDisk(hardware, disk);
-  for (const nic of definition.nics) if (bindingOf(hardware, "nic", nic.id) === undefined) hardware = bindNic(hardware, nic.id);
+  for (const disk of definition.disks)
+    if (bindingOf(hardware, "disk", disk.id) === undefined) hardware = bindDisk(hardware, disk);
+  for (const nic of definition.nics)
+    if (bindingOf(hardware, "nic", nic.id) === undefined) hardware = bindNic(hardware, nic.id);
   return topology.expansion === "port" ? { ...hardware, ports: portsFor(hardware, policy.hotplugPorts) } : hardware;
 }
 
@@ -57,7 +65,10 @@ export function bindDisk(hardware: Hardware, disk: Pick<GuestDisk, "id" | "bus">
   const topology = TOPOLOGIES[hardware.machine];
   const pool = topology.disks[disk.bus];
   if (pool === undefined) {
-    throw new NotSupportedError({ capability: `${disk.bus} disks`, message: `a ${hardware.machine} machine has no ${disk.bus} bus` });
+    throw new NotSupportedError({
+      capability: `${disk.bus} disks`,
+      message: `a ${hardware.machine} machine has no ${disk.bus} bus`,
+    });
   }
   const ready = pool === "scsi" ? withScsiController(hardware, topology) : hardware;
   return bind(ready, topology, "disk", disk.id, pool);
@@ -98,7 +109,13 @@ function stays(binding: DeviceBinding, definition: GuestDefinition, topology: To
 function withScsiController(hardware: Hardware, topology: Topology): Hardware {
   if (bindingOf(hardware, "controller", SCSI_CONTROLLER) !== undefined) return hardware;
   const slot = freeSlot(hardware, topology, topology.expansion);
-  const controller: DeviceBinding = { kind: "controller", id: SCSI_CONTROLLER, handle: SCSI_CONTROLLER, pool: topology.expansion, slot };
+  const controller: DeviceBinding = {
+    kind: "controller",
+    id: SCSI_CONTROLLER,
+    handle: SCSI_CONTROLLER,
+    pool: topology.expansion,
+    slot,
+  };
   return { ...hardware, bindings: [...hardware.bindings, controller] };
 }
 

@@ -48,7 +48,11 @@ export class SlotSet {
       return first;
     }
     if (!Number.isInteger(slot) || slot < 0 || slot >= this.size) {
-      throw new InvalidArgumentError({ field: "slot", value: slot, expected: `a ${this.#of} from 0 to ${this.size - 1}` });
+      throw new InvalidArgumentError({
+        field: "slot",
+        value: slot,
+        expected: `a ${this.#of} from 0 to ${this.size - 1}`,
+      });
     }
     if (this.isTaken(slot)) throw new ConflictError(`${this.#of} ${slot} is taken`);
     return slot;

@@ -36,7 +36,9 @@ export interface Topology {
   /** What can be plugged while the guest runs. */
   readonly hotplug: ReadonlySet<SlotPool>;
   /** How many slots each pool has, and which of them are not for disks and NICs; `port` is sized by the guest. */
-  readonly pools: { readonly [P in Exclude<SlotPool, "port">]: { readonly size: number; readonly reserved: readonly number[] } };
+  readonly pools: {
+    readonly [P in Exclude<SlotPool, "port">]: { readonly size: number; readonly reserved: readonly number[] };
+  };
   /** The pool that each bus of a disk is served by; absent where the machine has no such bus. */
   readonly disks: { readonly [B in DiskBus]?: SlotPool };
   /** True when the SATA controller is part of the machine. */
@@ -98,7 +100,11 @@ const POOL_NAMES: { readonly [P in SlotPool]: string } = {
 };
 
 /** The slots of a pool on a machine that has `ports` root ports. */
-export function slotsOf(topology: Topology, pool: SlotPool, ports: number): { readonly of: string; readonly size: number; readonly reserved: readonly number[] } {
+export function slotsOf(
+  topology: Topology,
+  pool: SlotPool,
+  ports: number,
+): { readonly of: string; readonly size: number; readonly reserved: readonly number[] } {
   if (pool === "port") return { of: POOL_NAMES.port, size: topology.expansion === "port" ? ports : 0, reserved: [] };
   return { of: POOL_NAMES[pool], ...topology.pools[pool] };
 }

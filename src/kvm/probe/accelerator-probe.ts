@@ -50,7 +50,11 @@ export async function probeKvm(
 }
 
 /** Runs the probe's guest under any accelerator. */
-export async function runProbeGuest(binary: string, accelerator: "kvm" | "tcg", options: AcceleratorProbeOptions): Promise<AcceleratorVerdict> {
+export async function runProbeGuest(
+  binary: string,
+  accelerator: "kvm" | "tcg",
+  options: AcceleratorProbeOptions,
+): Promise<AcceleratorVerdict> {
   const { clock, timeoutMs, cpuModel, signal } = options;
   const directory = await mkdtemp(join(tmpdir(), "hypervise-probe-"));
   try {
@@ -63,7 +67,8 @@ export async function runProbeGuest(binary: string, accelerator: "kvm" | "tcg", 
     return await withThrowawayQemu(binary, args, { clock, timeoutMs, signal, operation: "trying a guest" }, watchGuest);
   } catch (error) {
     if (signal?.aborted === true) throw error;
-    if (error instanceof DeadlineExceededError) return refuse(`a guest of a few instructions did not end within ${timeoutMs} ms`, true);
+    if (error instanceof DeadlineExceededError)
+      return refuse(`a guest of a few instructions did not end within ${timeoutMs} ms`, true);
     if (isHyperviseError(error)) return refuse(`QEMU does not start with it: ${error.detail ?? error.message}`, true);
     throw error;
   } finally {

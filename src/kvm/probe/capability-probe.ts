@@ -18,7 +18,10 @@ export interface CapabilityProbeOptions {
  * Starts the binary without a machine, asks, and ends it.
  * @throws HypervisorUnavailableError when it is no QEMU, is too old, or drives another architecture than x86-64
  */
-export async function probeCapabilities(binary: QemuBinary, options: CapabilityProbeOptions): Promise<QemuCapabilities> {
+export async function probeCapabilities(
+  binary: QemuBinary,
+  options: CapabilityProbeOptions,
+): Promise<QemuCapabilities> {
   const { clock, timeoutMs, signal } = options;
   // Each build has one of both; the second is tried where the first is missing.
   const args = ["-machine", "none", "-accel", "tcg", "-accel", "kvm", "-S"];
@@ -29,13 +32,19 @@ export async function probeCapabilities(binary: QemuBinary, options: CapabilityP
     ({ monitor }) => ask(monitor),
   );
   if (!isOldEnough(capabilities)) {
-    throw new HypervisorUnavailableError(`QEMU ${versionText(capabilities)} is too old: ${OLDEST_VERSION.major}.${OLDEST_VERSION.minor} is needed`, {
+    throw new HypervisorUnavailableError(
+      `QEMU ${versionText(capabilities)} is too old: ${OLDEST_VERSION.major}.${OLDEST_VERSION.minor} is needed`,
+      {
+        retryable: false,
+        detail: binary.path,
+      },
+    );
+  }
+  if (capabilities.target !== "x86_64") {
+    throw new HypervisorUnavailableError(`this QEMU runs ${capabilities.target} guests; x86_64 is needed`, {
       retryable: false,
       detail: binary.path,
     });
-  }
-  if (capabilities.target !== "x86_64") {
-    throw new HypervisorUnavailableError(`this QEMU runs ${capabilities.target} guests; x86_64 is needed`, { retryable: false, detail: binary.path });
   }
   return capabilities;
 }
@@ -75,5 +84,5 @@ function screenshotFormats(schema: readonly Qapi.SchemaInfo[]): string[] {
   const args = command?.["meta-type"] === "command" ? byName.get(command["arg-type"]) : undefined;
   const format = args?.["meta-type"] === "object" ? args.members.find(({ name }) => name === "format") : undefined;
   const type = format === undefined ? undefined : byName.get(format.type);
-  return type?.["meta-type"] === "enum" ? [...type.values] : ["ppm"];
+  return type?.["meta-type"] === "enum" ? type.members.map(({ name }) => name) : ["ppm"];
 }

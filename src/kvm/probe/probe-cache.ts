@@ -47,7 +47,11 @@ export class ProbeCache {
    * Whether KVM works with a CPU model, by the binary, the kernel and the boot of the host: a host that was too busy for the probe once must not be
    * without KVM for good.
    */
-  async accelerator(binary: QemuBinary, cpuModel: string, probe: () => Promise<AcceleratorVerdict>): Promise<AcceleratorVerdict> {
+  async accelerator(
+    binary: QemuBinary,
+    cpuModel: string,
+    probe: () => Promise<AcceleratorVerdict>,
+  ): Promise<AcceleratorVerdict> {
     const key = `accelerator/${digest([binary, cpuModel, release(), await hostCpu(), await bootId()])}`;
     return this.#lookUp(key, verdictCheck, probe, (verdict) => verdict.lasting);
   }
@@ -63,7 +67,9 @@ export class ProbeCache {
   async #read<T>(key: string, read: Check<T>): Promise<T | undefined> {
     try {
       const entry = await this.#store.get(key);
-      return entry === undefined ? undefined : check.object({ version: check.oneOf([VERSION]), value: read })(entry, key).value;
+      return entry === undefined
+        ? undefined
+        : check.object({ version: check.oneOf([VERSION]), value: read })(entry, key).value;
     } catch (error) {
       if (error instanceof StateCorruptError || isHyperviseError(error, "INVALID_ARGUMENT")) return undefined;
       throw error;

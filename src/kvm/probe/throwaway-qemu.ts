@@ -52,9 +52,11 @@ export async function withThrowawayQemu<T>(
     });
     const stream = child.stdio[3] as Duplex;
     const connection = { clock, signal: deadline.signal, deadlineMs: timeoutMs, timeouts: { greetingMs: timeoutMs } };
-    const monitor = await QmpClient.open({ stream, description: "monitor of a probe" }, connection).catch(async (error: unknown) => {
-      throw deadline.expired ? error : await unanswered(error, ended, binary, clock);
-    });
+    const monitor = await QmpClient.open({ stream, description: "monitor of a probe" }, connection).catch(
+      async (error: unknown) => {
+        throw deadline.expired ? error : await unanswered(error, ended, binary, clock);
+      },
+    );
     try {
       return await deadline.race(use({ monitor, ended }, deadline));
     } finally {
@@ -70,7 +72,12 @@ export async function withThrowawayQemu<T>(
 const MONITOR = ["-chardev", "socket,id=monitor,fd=3", "-mon", "chardev=monitor,mode=control"] as const;
 
 /** A QEMU that refuses its arguments hangs up first and ends a moment later; why, it says on its standard error. */
-async function unanswered(error: unknown, ended: Promise<ProcessEnd>, binary: string, clock: Clock): Promise<HypervisorUnavailableError> {
+async function unanswered(
+  error: unknown,
+  ended: Promise<ProcessEnd>,
+  binary: string,
+  clock: Clock,
+): Promise<HypervisorUnavailableError> {
   const options = { operation: "waiting for QEMU to end", clock };
   const end = await withDeadline(LAST_WORDS_MS, options, () => ended).catch((): ProcessEnd => ({}));
   const log = end.log ?? "";
@@ -102,7 +109,11 @@ function watch(child: ChildProcess): { readonly started: Promise<void>; readonly
   const ended = new Promise<ProcessEnd>((resolve) => {
     child.once("error", () => resolve({}));
     child.once("close", (code, signal) => {
-      resolve({ log: log.trim(), ...(code === null ? {} : { exitCode: code }), ...(signal === null ? {} : { signal }) });
+      resolve({
+        log: log.trim(),
+        ...(code === null ? {} : { exitCode: code }),
+        ...(signal === null ? {} : { signal }),
+      });
     });
   });
   return { started, ended };

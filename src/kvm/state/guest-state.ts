@@ -14,16 +14,16 @@ export const GUEST_STATE_VERSION = 1;
 export const LIVE_STATES = ["running", "paused", "crashed"] as const satisfies readonly PowerState[];
 export type LiveState = (typeof LIVE_STATES)[number];
 
-/** The QEMU process of a guest, by marks that another process can't bear. */
+/**
+ * The QEMU process of a guest in memory, by marks that another process can't bear. Written when its start has succeeded; a process without a
+ * record is found by its arguments.
+ */
 export interface ProcessRecord {
-  /** `starting`: its guest has not run yet, and if nobody is starting it any more, never will. */
-  readonly phase: "starting" | "live";
   /** Identifies the boot of the host. */
   readonly bootId: string;
-  /** Absent between the intent to start and the start. */
-  readonly pid?: number;
+  readonly pid: number;
   /** When the process began, in clock ticks since the host booted. */
-  readonly startTime?: number;
+  readonly startTime: number;
   /** Milliseconds since the epoch. */
   readonly startedAt: number;
   readonly accelerator: Accelerator;
@@ -59,10 +59,9 @@ const hardwareCheck: Check<Hardware> = check.object({
 });
 
 const processCheck: Check<ProcessRecord> = check.object({
-  phase: check.oneOf(["starting", "live"]),
   bootId: check.string({ max: 64, charset: "name" }),
-  pid: check.optional(check.integer({ min: 1 })),
-  startTime: check.optional(check.integer({ min: 0 })),
+  pid: check.integer({ min: 1 }),
+  startTime: check.integer({ min: 0 }),
   startedAt: check.number({ min: 0 }),
   accelerator: check.oneOf(["kvm", "tcg"]),
   state: check.oneOf(LIVE_STATES),
@@ -102,7 +101,11 @@ export function parseGuestState(value: JsonValue, uuid: string, file: string): G
     }
     return state;
   } catch (error) {
-    throw new StateCorruptError(`the state of guest ${uuid} can't be read`, { instance: { uuid }, detail: file, cause: error });
+    throw new StateCorruptError(`the state of guest ${uuid} can't be read`, {
+      instance: { uuid },
+      detail: file,
+      cause: error,
+    });
   }
 }
 

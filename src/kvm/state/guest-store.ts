@@ -58,7 +58,8 @@ export class GuestStore {
     try {
       await mkdir(directory, { mode: 0o700 });
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "EEXIST") throw new ConflictError(`guest ${uuid} is there already`, { instance: { uuid } });
+      if ((error as NodeJS.ErrnoException).code === "EEXIST")
+        throw new ConflictError(`guest ${uuid} is there already`, { instance: { uuid } });
       throw asStorageError(new HostIoError({ operation: "making a directory", path: directory, cause: error }));
     }
     try {
@@ -93,7 +94,8 @@ export class GuestStore {
 
   async #read(uuid: string): Promise<GuestState | undefined> {
     const { runtime, directory } = this.files(uuid);
-    if (!(await stat(directory)).isDirectory()) throw new StateCorruptError("a guest's directory is none", { detail: directory });
+    if (!(await stat(directory)).isDirectory())
+      throw new StateCorruptError("a guest's directory is none", { detail: directory });
     await removeFile(join(directory, TEMPORARY));
     const value = await readJsonFile(runtime);
     return value === undefined ? undefined : parseGuestState(value as JsonValue, uuid, runtime);
@@ -102,7 +104,10 @@ export class GuestStore {
 
 function asCorrupt(error: unknown, uuid: string): StateCorruptError {
   if (error instanceof StateCorruptError) return error.withContext({ instance: { uuid } });
-  return new StateCorruptError(`the state of guest ${uuid} can't be read`, { instance: { uuid }, cause: asError(error) });
+  return new StateCorruptError(`the state of guest ${uuid} can't be read`, {
+    instance: { uuid },
+    cause: asError(error),
+  });
 }
 
 /** A full file system by its own name, since an embedder may go to another host for it. */

@@ -36,12 +36,20 @@ export function withoutProcess(state: GuestState): GuestState {
 }
 
 /** The state without a disk or NIC, in definition and hardware. */
-export function withoutDevice(state: GuestState, { kind, id, handle }: Pick<DeviceBinding, "kind" | "id" | "handle">): GuestState {
+export function withoutDevice(
+  state: GuestState,
+  { kind, id, handle }: Pick<DeviceBinding, "kind" | "id" | "handle">,
+): GuestState {
   const hardware = unbind(state.hardware, handle);
   const { definition } = state;
   // A device that was plugged anew under the same id has another handle.
   if (kind === "controller" || bindingOf(hardware, kind, id) !== undefined) return { ...state, hardware };
-  if (kind === "disk") return { ...state, hardware, definition: { ...definition, disks: definition.disks.filter((disk) => disk.id !== id) } };
+  if (kind === "disk")
+    return {
+      ...state,
+      hardware,
+      definition: { ...definition, disks: definition.disks.filter((disk) => disk.id !== id) },
+    };
   return { ...state, hardware, definition: { ...definition, nics: definition.nics.filter((nic) => nic.id !== id) } };
 }
 

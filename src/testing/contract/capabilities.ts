@@ -13,11 +13,14 @@ export const capabilitiesContract: ContractPart = (context, it) => {
   });
 
   it("agrees with supports()", async () => {
-    for (const name of FACET_NAMES) assert.equal(supports(context.driver, name), context.driver.capabilities.facets[name]);
+    for (const name of FACET_NAMES)
+      assert.equal(supports(context.driver, name), context.driver.capabilities.facets[name]);
   });
 
   it("has every method of every facet, and refuses those of a facet that it lacks with NotSupportedError", async () => {
-    const methods = context.driver as unknown as Readonly<Record<string, ((...args: unknown[]) => unknown) | undefined>>;
+    const methods = context.driver as unknown as Readonly<
+      Record<string, ((...args: unknown[]) => unknown) | undefined>
+    >;
     for (const facet of FACET_NAMES) {
       for (const method of FACET_METHODS[facet]) {
         const call = methods[method];

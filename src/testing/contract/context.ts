@@ -54,7 +54,10 @@ export class ContractContext {
   }
 
   /** Spawns an instance for the body, and afterwards destroys it whatever happened; then nothing of it may be left. */
-  async withInstance(body: (instance: InstanceRef, spec: InstanceSpec) => Promise<void>, options: InstanceOptions = {}): Promise<void> {
+  async withInstance(
+    body: (instance: InstanceRef, spec: InstanceSpec) => Promise<void>,
+    options: InstanceOptions = {},
+  ): Promise<void> {
     const before = await this.subject.residue();
     const spec = this.subject.spec(options.spec);
     const instance = { uuid: spec.uuid, name: spec.name };
@@ -77,7 +80,10 @@ export class ContractContext {
 }
 
 /** The promise must reject with an error of this package that has one of the codes; resolves to it. */
-export async function rejectsWith(code: string | readonly string[], promise: Promise<unknown>): Promise<Error & { readonly code: string }> {
+export async function rejectsWith(
+  code: string | readonly string[],
+  promise: Promise<unknown>,
+): Promise<Error & { readonly code: string }> {
   const codes = typeof code === "string" ? [code] : code;
   const outcome = await promise.then(
     (value): { readonly value: unknown } => ({ value }),

@@ -35,7 +35,10 @@ export const eventsContract: ContractPart = (context, it) => {
         assert(names.indexOf("started") >= 0 && names.indexOf("started") < names.indexOf("stopped"), names.join(", "));
         assert.deepEqual([...new Set(lifecycle.map(({ cause }) => cause))], ["self"]);
         const sequences = seen.map(({ sequence }) => sequence);
-        assert.deepEqual(sequences, [...sequences].sort((a, b) => a - b));
+        assert.deepEqual(
+          sequences,
+          [...sequences].sort((a, b) => a - b),
+        );
       },
       { powerOn: false },
     );

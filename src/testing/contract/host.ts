@@ -6,7 +6,10 @@ export const hostContract: ContractPart = (context, it) => {
     const resource = await context.driver.getAvailableResource();
     assert(resource.hostname.length > 0);
     assert(resource.vcpus >= 1 && resource.memoryMiB > 0 && resource.diskBytes > 0);
-    assert(resource.memoryUsedMiB >= 0 && resource.memoryUsedMiB <= resource.memoryMiB, "used memory is used memory, not what is free");
+    assert(
+      resource.memoryUsedMiB >= 0 && resource.memoryUsedMiB <= resource.memoryMiB,
+      "used memory is used memory, not what is free",
+    );
     assert(resource.diskUsedBytes >= 0 && resource.diskUsedBytes <= resource.diskBytes);
     assert(Number.isInteger(resource.hypervisorVersion) && resource.hypervisorVersion > 0);
   });

@@ -14,7 +14,10 @@ export const interfacesContract: ContractPart = (context, it) => {
         assert.deepEqual(await context.driver.attachInterface(instance, vif), attached);
         assert((await context.driver.listInterfaces(instance)).some(({ id }) => id === attached.id));
         for (const _again of [1, 2]) await context.driver.detachInterface(instance, vif);
-        assert.equal((await context.driver.listInterfaces(instance)).some(({ id }) => id === attached.id), false);
+        assert.equal(
+          (await context.driver.listInterfaces(instance)).some(({ id }) => id === attached.id),
+          false,
+        );
       },
       { booted: true },
     );
@@ -37,7 +40,10 @@ export const interfacesContract: ContractPart = (context, it) => {
     await context.withInstance(
       async (instance) => {
         await context.driver.attachInterface(instance, vif);
-        await rejectsWith("CONFLICT", context.driver.attachInterface(instance, { ...context.subject.vif(), macAddress: vif.macAddress }));
+        await rejectsWith(
+          "CONFLICT",
+          context.driver.attachInterface(instance, { ...context.subject.vif(), macAddress: vif.macAddress }),
+        );
       },
       { powerOn: false },
     );

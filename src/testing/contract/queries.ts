@@ -40,7 +40,11 @@ export const queriesContract: ContractPart = (context, it) => {
     await context.withInstance(
       async (instance) => {
         assert.equal(await context.driver.getNumInstances(), before + 1);
-        assert((await context.driver.listInstances()).some(({ uuid, name }) => uuid === instance.uuid && name === instance.name));
+        assert(
+          (await context.driver.listInstances()).some(
+            ({ uuid, name }) => uuid === instance.uuid && name === instance.name,
+          ),
+        );
       },
       { powerOn: false },
     );

@@ -7,7 +7,10 @@ export const recoveryContract: ContractPart = (context, it) => {
     await context.withInstance(async (instance) => {
       const { startedAt } = await context.driver.getInfo(instance);
       const report = await context.restart();
-      assert(report.adopted.some(({ uuid }) => uuid === instance.uuid), "adopted");
+      assert(
+        report.adopted.some(({ uuid }) => uuid === instance.uuid),
+        "adopted",
+      );
       const info = await context.driver.getInfo(instance);
       assert.equal(info.state, "running");
       assert.equal(info.startedAt, startedAt);
@@ -22,7 +25,10 @@ export const recoveryContract: ContractPart = (context, it) => {
       await context.driver.close();
       await subject.crashGuest(instance);
       const report = await context.restart();
-      assert(report.lost.some(({ uuid }) => uuid === instance.uuid), "lost");
+      assert(
+        report.lost.some(({ uuid }) => uuid === instance.uuid),
+        "lost",
+      );
       assert.match((await context.driver.getInfo(instance)).state, /^(crashed|shutdown)$/);
     });
   });

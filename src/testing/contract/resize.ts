@@ -3,7 +3,12 @@ import type { Flavor } from "../../driver/index.js";
 import { NOBODY, rejectsWith } from "./context.js";
 import type { ContractPart } from "./part.js";
 
-const larger = (flavor: Flavor): Flavor => ({ ...flavor, name: "larger", memoryMiB: flavor.memoryMiB + 64, rootGiB: flavor.rootGiB + 1 });
+const larger = (flavor: Flavor): Flavor => ({
+  ...flavor,
+  name: "larger",
+  memoryMiB: flavor.memoryMiB + 64,
+  rootGiB: flavor.rootGiB + 1,
+});
 
 export const resizeContract: ContractPart = (context, it) => {
   if (!context.has("resize")) return;
@@ -41,7 +46,14 @@ export const resizeContract: ContractPart = (context, it) => {
     await context.withInstance(
       async (instance, spec) => {
         const { rootGiB } = spec.flavor;
-        await rejectsWith("RESIZE_FAILED", context.driver.resize(instance, { ...spec.flavor, memoryMiB: spec.flavor.memoryMiB + 1, rootGiB: rootGiB - 1 }).result);
+        await rejectsWith(
+          "RESIZE_FAILED",
+          context.driver.resize(instance, {
+            ...spec.flavor,
+            memoryMiB: spec.flavor.memoryMiB + 1,
+            rootGiB: rootGiB - 1,
+          }).result,
+        );
         await rejectsWith("RESIZE_FAILED", context.driver.resize(instance, spec.flavor).result);
         assert.equal((await context.driver.getInfo(instance)).task, "none");
       },
@@ -50,7 +62,10 @@ export const resizeContract: ContractPart = (context, it) => {
   });
 
   it("rejects for an instance that is not there", async () => {
-    await rejectsWith("INSTANCE_NOT_FOUND", context.driver.resize(NOBODY, { vcpus: 1, memoryMiB: 64, rootGiB: 1 }).result);
+    await rejectsWith(
+      "INSTANCE_NOT_FOUND",
+      context.driver.resize(NOBODY, { vcpus: 1, memoryMiB: 64, rootGiB: 1 }).result,
+    );
     await context.driver.confirmMigration(NOBODY);
   });
 };

@@ -19,9 +19,11 @@ export interface Hooks {
 /** @throws TypeError when the runner has neither name of a hook. */
 export function hooksOf(runner: ContractRunner): Hooks {
   const { before, after } = runner;
-  const beforeAll = runner.beforeAll ?? (before === undefined ? undefined : (body: () => Promise<void>) => before(body));
+  const beforeAll =
+    runner.beforeAll ?? (before === undefined ? undefined : (body: () => Promise<void>) => before(body));
   const afterAll = runner.afterAll ?? (after === undefined ? undefined : (body: () => Promise<void>) => after(body));
-  if (beforeAll === undefined || afterAll === undefined) throw new TypeError("the test runner has no beforeAll and afterAll, nor before and after");
+  if (beforeAll === undefined || afterAll === undefined)
+    throw new TypeError("the test runner has no beforeAll and afterAll, nor before and after");
   return {
     beforeAll: (body, timeoutMs) => void beforeAll(body, timeoutMs),
     afterAll: (body, timeoutMs) => void afterAll(body, timeoutMs),

@@ -2,7 +2,20 @@ import assert from "node:assert/strict";
 import { rejectsWith } from "./context.js";
 import type { ContractPart } from "./part.js";
 
-const HOSTILE_NAMES = ["", "../x", "a,b=c", "a\nb", "x".repeat(300), "naïve", "-rf", ".hidden", "a b", "a\0b", "$(id)", "a'b\"c"];
+const HOSTILE_NAMES = [
+  "",
+  "../x",
+  "a,b=c",
+  "a\nb",
+  "x".repeat(300),
+  "naïve",
+  "-rf",
+  ".hidden",
+  "a b",
+  "a\0b",
+  "$(id)",
+  "a'b\"c",
+];
 
 export const spawnContract: ContractPart = (context, it) => {
   it("starts a guest and lists it", async () => {
@@ -14,7 +27,10 @@ export const spawnContract: ContractPart = (context, it) => {
   });
 
   it("defines a guest without starting it", async () => {
-    await context.withInstance(async (instance) => assert.equal((await context.driver.getInfo(instance)).state, "shutdown"), { powerOn: false });
+    await context.withInstance(
+      async (instance) => assert.equal((await context.driver.getInfo(instance)).state, "shutdown"),
+      { powerOn: false },
+    );
   });
 
   it("refuses an instance that is there, and leaves it alone", async () => {
@@ -50,7 +66,10 @@ export const spawnContract: ContractPart = (context, it) => {
     await context.leavingNothing(async () => {
       for (const [field, changes] of wrong) {
         const error = await rejectsWith("INVALID_ARGUMENT", context.driver.spawn({ ...good, ...changes }));
-        assert((error as unknown as { readonly field: string }).field.endsWith(field), `${error.message} names ${field}`);
+        assert(
+          (error as unknown as { readonly field: string }).field.endsWith(field),
+          `${error.message} names ${field}`,
+        );
       }
     });
   });
@@ -65,7 +84,9 @@ export const spawnContract: ContractPart = (context, it) => {
     await context.leavingNothing(async () => {
       await rejectsWith("ABORTED", context.driver.spawn(context.subject.spec(), { signal: AbortSignal.abort() }));
       const phases: string[] = [];
-      await context.driver.spawn(context.subject.spec(), { onProgress: ({ phase }) => phases.push(phase) }).then(({ instance }) => context.driver.destroy(instance));
+      await context.driver
+        .spawn(context.subject.spec(), { onProgress: ({ phase }) => phases.push(phase) })
+        .then(({ instance }) => context.driver.destroy(instance));
       for (const phase of new Set(phases)) {
         const controller = new AbortController();
         const spawning = context.driver.spawn(context.subject.spec(), {

@@ -33,7 +33,8 @@ export const statisticsContract: ContractPart = (context, it) => {
         const { unanswered } = await context.driver.getAllBandwidthCounters();
         assert.deepEqual(unanswered, []);
         const { usage } = await context.driver.getAllVolumeUsage();
-        if (volume !== undefined) assert(usage.some((entry) => entry.instance.uuid === instance.uuid && entry.volumeId === volume.volumeId));
+        if (volume !== undefined)
+          assert(usage.some((entry) => entry.instance.uuid === instance.uuid && entry.volumeId === volume.volumeId));
       },
       { spec },
     );

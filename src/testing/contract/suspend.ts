@@ -19,7 +19,10 @@ export const suspendContract: ContractPart = (context, it) => {
   });
 
   it("rejects for a stopped guest", async () => {
-    await context.withInstance((instance) => rejectsWith("INVALID_STATE", context.driver.suspend(instance)).then(() => undefined), { powerOn: false });
+    await context.withInstance(
+      (instance) => rejectsWith("INVALID_STATE", context.driver.suspend(instance)).then(() => undefined),
+      { powerOn: false },
+    );
   });
 
   it("removes the saved memory of a guest that is destroyed", async () => {

@@ -11,10 +11,15 @@ export const volumesContract: ContractPart = (context, it) => {
       async (instance) => {
         const attached = await context.driver.attachVolume(instance, volume);
         assert.deepEqual(await context.driver.attachVolume(instance, volume), attached);
-        const listed = (await context.driver.listDisks(instance)).filter(({ volumeId }) => volumeId === volume.volumeId);
+        const listed = (await context.driver.listDisks(instance)).filter(
+          ({ volumeId }) => volumeId === volume.volumeId,
+        );
         assert.deepEqual(listed, [attached]);
         for (const _again of [1, 2]) await context.driver.detachVolume(instance, volume);
-        assert.equal((await context.driver.listDisks(instance)).some(({ volumeId }) => volumeId === volume.volumeId), false);
+        assert.equal(
+          (await context.driver.listDisks(instance)).some(({ volumeId }) => volumeId === volume.volumeId),
+          false,
+        );
       },
       { booted: true },
     );
@@ -43,7 +48,9 @@ export const volumesContract: ContractPart = (context, it) => {
       },
       { spec },
     );
-    await context.withInstance((instance) => context.driver.attachVolume(instance, volume).then(() => undefined), { powerOn: false });
+    await context.withInstance((instance) => context.driver.attachVolume(instance, volume).then(() => undefined), {
+      powerOn: false,
+    });
   });
 
   it("gives a volume to one instance at a time", async () => {
@@ -51,7 +58,10 @@ export const volumesContract: ContractPart = (context, it) => {
     await context.withInstance(
       async (first) => {
         await context.driver.attachVolume(first, volume);
-        await context.withInstance((second) => rejectsWith("CONFLICT", context.driver.attachVolume(second, volume)).then(() => undefined), { powerOn: false });
+        await context.withInstance(
+          (second) => rejectsWith("CONFLICT", context.driver.attachVolume(second, volume)).then(() => undefined),
+          { powerOn: false },
+        );
       },
       { powerOn: false },
     );
@@ -71,7 +81,10 @@ export const volumesContract: ContractPart = (context, it) => {
   it("refuses a volume of a type that nobody serves", async () => {
     const volume = await context.subject.volume();
     await context.withInstance(
-      (instance) => rejectsWith("NOT_SUPPORTED", context.driver.attachVolume(instance, { ...volume, type: "carrier-pigeon" })).then(() => undefined),
+      (instance) =>
+        rejectsWith("NOT_SUPPORTED", context.driver.attachVolume(instance, { ...volume, type: "carrier-pigeon" })).then(
+          () => undefined,
+        ),
       { powerOn: false },
     );
   });
@@ -91,9 +104,15 @@ export const volumesContract: ContractPart = (context, it) => {
         await context.subject.growVolume?.(volume, 128 * 1_048_576);
         await context.driver.extendVolume(instance, volume, 128 * 1_048_576);
       });
-      await context.withInstance((instance) => rejectsWith("DISK_NOT_FOUND", context.driver.extendVolume(instance, volume, 128 * 1_048_576)).then(() => undefined), {
-        powerOn: false,
-      });
+      await context.withInstance(
+        (instance) =>
+          rejectsWith("DISK_NOT_FOUND", context.driver.extendVolume(instance, volume, 128 * 1_048_576)).then(
+            () => undefined,
+          ),
+        {
+          powerOn: false,
+        },
+      );
     });
   }
 

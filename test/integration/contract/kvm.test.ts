@@ -93,7 +93,9 @@ async function openKvm(): Promise<ContractSubject> {
     },
     waitUntilBooted: (current, instance) => waitUntilReady(current, instance),
     residue: async () => {
-      const lines = await collectResidue({ directories: [join(stateDirectory, "guests"), join(stateDirectory, "disks"), join(stateDirectory, "records")] });
+      const lines = await collectResidue({
+        directories: [join(stateDirectory, "guests"), join(stateDirectory, "disks"), join(stateDirectory, "records")],
+      });
       // Directories that the stores keep, empty, are no residue.
       return [...lines].filter((line) => !/^directory .*\/(records\/[a-z-]+|disks\/\.[a-z-]+)$/.test(line)).sort();
     },
@@ -112,13 +114,24 @@ async function waitUntilReady(driver: ComputeDriver, instance: InstanceRef): Pro
   };
   await waitFor(ready, { timeoutMs: 120_000, what: "a booted guest" });
   const { state } = await driver.getInfo(instance);
-  if (state === "running") await waitFor(() => withAllFacets(driver).getGuestInterfaces(instance).then(() => true, () => false), { timeoutMs: 60_000, what: "an answer of the guest agent" });
+  if (state === "running")
+    await waitFor(
+      () =>
+        withAllFacets(driver)
+          .getGuestInterfaces(instance)
+          .then(
+            () => true,
+            () => false,
+          ),
+      { timeoutMs: 60_000, what: "an answer of the guest agent" },
+    );
 }
 
 async function qemuProcess(uuid: string): Promise<number> {
   for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
     const command = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
-    if (command.includes(uuid) && /qemu-system/.test(command.split("\0")[0] ?? "") && (await isAlive(Number(pid)))) return Number(pid);
+    if (command.includes(uuid) && /qemu-system/.test(command.split("\0")[0] ?? "") && (await isAlive(Number(pid))))
+      return Number(pid);
   }
   throw new Error(`no QEMU runs ${uuid}`);
 }
@@ -128,4 +141,7 @@ async function isAlive(pid: number): Promise<boolean> {
   return stat !== "" && !/\) [ZX] /.test(stat);
 }
 
-defineContractSuite({ name: "kvm", facets: FACETS, testTimeoutMs: 240_000, open: openKvm }, { describe, it, beforeAll, afterAll });
+defineContractSuite(
+  { name: "kvm", facets: FACETS, testTimeoutMs: 240_000, open: openKvm },
+  { describe, it, beforeAll, afterAll },
+);

@@ -17,7 +17,9 @@ afterEach(() => rm(output, { recursive: true, force: true }));
 /** Runs the demo; sends SIGINT once it has said `interruptAt`. */
 function demo(interruptAt?: string): Promise<{ readonly exitCode: number | null; readonly text: string }> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [script, "--driver", "kvm", "--output", output], { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(process.execPath, [script, "--driver", "kvm", "--output", output], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     let text = "";
     let interrupted = false;
     const take = (chunk: Buffer): void => {
@@ -41,7 +43,7 @@ it("boots a real guest, shows everything, and leaves nothing", async () => {
   expect(text).toContain("HV-DHCP eth0 10.0.2.15/24");
   expect(text).toContain("HV-UEVENT add block vdb");
   expect(text).toContain("HV-DHCP eth1 10.0.3.15/24");
-  expect(readPng(await readFile(join(output, "screenshot.png")))).toMatchObject({ height: expect.any(Number) });
+  expect(readPng(await readFile(join(output, "screenshot.png"))).height).toBeGreaterThan(0);
 });
 
 it("takes its guest down when it is interrupted", async () => {

@@ -17,7 +17,12 @@ const root = fileURLToPath(new URL("../../../", import.meta.url));
 beforeAll(() => requirePackages("qemu-system-x86_64"));
 
 /** Runs the steps in a process that is killed at the point; true when it came past it. */
-async function crash(lab: KvmLab, before: readonly CrashStep[], step: CrashStep, point: CrashPoint): Promise<{ readonly request: CrashRequest; readonly survived: boolean }> {
+async function crash(
+  lab: KvmLab,
+  before: readonly CrashStep[],
+  step: CrashStep,
+  point: CrashPoint,
+): Promise<{ readonly request: CrashRequest; readonly survived: boolean }> {
   const definition = await lab.definition();
   lab.note(definition.uuid);
   const request: CrashRequest = {
@@ -30,7 +35,10 @@ async function crash(lab: KvmLab, before: readonly CrashStep[], step: CrashStep,
     point,
   };
   await lab.hypervisor.close();
-  const driver = spawn(process.execPath, ["--import", "tsx", child, JSON.stringify(request)], { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
+  const driver = spawn(process.execPath, ["--import", "tsx", child, JSON.stringify(request)], {
+    cwd: root,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let said = "";
   driver.stdout.on("data", (chunk: Buffer) => (said += chunk.toString()));
   driver.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));
@@ -50,7 +58,9 @@ async function expectConsistent(lab: KvmLab, guest: Guest): Promise<void> {
   }
   await using monitor = await QmpClient.open({ path: lab.file(guest.uuid, "tools.sock") });
   const devices = (await monitor.execute("qom-list", { path: "/machine/peripheral" })).map(({ name }) => name);
-  const nodes = (await monitor.execute("query-named-block-nodes", { flat: true })).map((node) => String(node["node-name"]));
+  const nodes = (await monitor.execute("query-named-block-nodes", { flat: true })).map((node) =>
+    String(node["node-name"]),
+  );
   expect(devices.filter((name) => /^disk\d/.test(name))).toHaveLength(disks.length);
   expect(devices.filter((name) => /^nic\d/.test(name))).toHaveLength(nics.length);
   expect(nodes.filter((name) => /^disk\d+-format$/.test(name))).toHaveLength(disks.length);
@@ -74,14 +84,33 @@ async function expectUsable(lab: KvmLab, uuid: string): Promise<void> {
 }
 
 const points = (what: string, count = 1): CrashPoint[] =>
-  Array.from({ length: count }, (_, i) => i + 1).flatMap((nth) => [{ what, nth, when: "before" } as const, { what, nth, when: "after" } as const]);
+  Array.from({ length: count }, (_, i) => i + 1).flatMap((nth) => [
+    { what, nth, when: "before" } as const,
+    { what, nth, when: "after" } as const,
+  ]);
 
-const scenarios: readonly { readonly step: CrashStep; readonly before: readonly CrashStep[]; readonly points: readonly CrashPoint[] }[] = [
+const scenarios: readonly {
+  readonly step: CrashStep;
+  readonly before: readonly CrashStep[];
+  readonly points: readonly CrashPoint[];
+}[] = [
   { step: "define", before: [], points: points("write") },
-  { step: "start", before: ["define"], points: [...points("write", 2), ...points("spawn"), ...points("qmp_capabilities"), ...points("cont")] },
-  { step: "attachDisk", before: ["define", "start"], points: [...points("write", 2), ...points("blockdev-add"), ...points("device_add")] },
+  {
+    step: "start",
+    before: ["define"],
+    points: [...points("write"), ...points("spawn"), ...points("qmp_capabilities"), ...points("cont")],
+  },
+  {
+    step: "attachDisk",
+    before: ["define", "start"],
+    points: [...points("write", 2), ...points("blockdev-add"), ...points("device_add")],
+  },
   { step: "attachNic", before: ["define", "start"], points: [...points("netdev_add"), ...points("device_add")] },
-  { step: "detachNic", before: ["define", "start", "attachNic"], points: [...points("write"), ...points("device_del")] },
+  {
+    step: "detachNic",
+    before: ["define", "start", "attachNic"],
+    points: [...points("write"), ...points("device_del")],
+  },
   { step: "kill", before: ["define", "start"], points: [...points("quit"), ...points("write")] },
   { step: "undefine", before: ["define"], points: points("write") },
 ];
@@ -109,10 +138,18 @@ describe.each(scenarios)("a driver process that dies in the middle of $step", ({
 describe("a guest whose driver process was killed", () => {
   it("runs on and is found again, with what it had", async () => {
     await using lab = await KvmLab.open();
-    const { request, survived } = await crash(lab, ["define", "start", "attachDisk"], "pause", { what: "none", nth: 1, when: "after" });
+    const { request, survived } = await crash(lab, ["define", "start", "attachDisk"], "pause", {
+      what: "none",
+      nth: 1,
+      when: "after",
+    });
     expect(survived).toBe(true);
     const guest = (await lab.hypervisor.find(request.definition.uuid))!;
-    expect(await guest.info()).toMatchObject({ state: "paused", stale: false, startedAt: expect.any(Number) as number });
+    expect(await guest.info()).toMatchObject({
+      state: "paused",
+      stale: false,
+      startedAt: expect.any(Number) as number,
+    });
     expect((await guest.definition()).disks.map(({ id }) => id)).toEqual(["root", "data"]);
     await guest.resume();
     expect(await guest.info()).toMatchObject({ state: "running" });

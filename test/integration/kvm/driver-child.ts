@@ -54,7 +54,7 @@ childProcess.spawn = ((...args: Parameters<typeof spawn>) => {
   if (here) die();
   return child;
 }) as typeof spawn;
-// eslint-disable-next-line @typescript-eslint/unbound-method -- called with its own `this`
+
 const { write } = Socket.prototype;
 Socket.prototype.write = function (this: Socket, ...args: unknown[]): boolean {
   const text = typeof args[0] === "string" || Buffer.isBuffer(args[0]) ? String(args[0]) : "";
@@ -65,7 +65,7 @@ Socket.prototype.write = function (this: Socket, ...args: unknown[]): boolean {
   // QEMU gets it before we are gone, and may answer nobody.
   if (here) die();
   return result;
-} as typeof Socket.prototype.write;
+};
 syncBuiltinESMExports();
 
 const { KvmHypervisor } = await import("../../../src/kvm/index.js");

@@ -12,7 +12,10 @@ beforeAll(() => requirePackages("qemu-system-x86_64"));
 async function withQemu(instead: string, test: (lab: KvmLab) => Promise<void>, timeouts: object = {}): Promise<void> {
   await using directory = await temporaryDirectory();
   const qemuBinary = directory.file("qemu");
-  await writeFile(qemuBinary, `#!/bin/sh\ncase "$*" in *"-machine none"*) exec qemu-system-x86_64 "$@";; esac\n${instead}\n`);
+  await writeFile(
+    qemuBinary,
+    `#!/bin/sh\ncase "$*" in *"-machine none"*) exec qemu-system-x86_64 "$@";; esac\n${instead}\n`,
+  );
   await chmod(qemuBinary, 0o755);
   await using lab = await KvmLab.open({ qemuBinary, timeouts });
   await test(lab);
@@ -37,10 +40,16 @@ describe("a QEMU that does not come up", () => {
   it("because its arguments are wrong, fails the start with QEMU's own words", async () => {
     await using lab = await KvmLab.open({ cpuModel: "no-such-cpu" });
     const guest = await lab.define();
-    await expect(guest.start()).rejects.toMatchObject({ code: "GUEST_START_FAILED", detail: expect.stringContaining("no-such-cpu") as string });
+    await expect(guest.start()).rejects.toMatchObject({
+      code: "GUEST_START_FAILED",
+      detail: expect.stringContaining("no-such-cpu") as string,
+    });
     await using other = await KvmLab.open();
     const missing = await other.define({ disks: [disk("root", "vda", "/nonexistent/disk.img")] });
-    await expect(missing.start()).rejects.toMatchObject({ code: "GUEST_START_FAILED", detail: expect.stringContaining("/nonexistent/disk.img") as string });
+    await expect(missing.start()).rejects.toMatchObject({
+      code: "GUEST_START_FAILED",
+      detail: expect.stringContaining("/nonexistent/disk.img") as string,
+    });
   });
 
   it("because it never opens its monitor, fails the start in time, and is gone", () =>
@@ -69,7 +78,10 @@ describe("a QEMU that does not come up", () => {
     await using lab = await KvmLab.open({ qemuBinary });
     const guest = await lab.define();
     await directory.remove();
-    await expect(guest.start()).rejects.toMatchObject({ code: "HYPERVISOR_UNAVAILABLE", remedy: expect.any(String) as string });
+    await expect(guest.start()).rejects.toMatchObject({
+      code: "HYPERVISOR_UNAVAILABLE",
+      remedy: expect.any(String) as string,
+    });
     expect(await guest.info()).toMatchObject({ state: "shutdown" });
   });
 });
@@ -99,7 +111,13 @@ describe("a QEMU that dies", () => {
     process.kill((await lab.pid(one.uuid)) as number, "SIGKILL");
     process.kill((await lab.pid(two.uuid)) as number, "SIGTERM");
     await lab.event((event) => event.type === "lifecycle" && event.uuid === one.uuid && event.transition === "crashed");
-    await lab.event((event) => event.type === "lifecycle" && event.uuid === two.uuid && event.transition === "stopped" && event.cause === "external");
+    await lab.event(
+      (event) =>
+        event.type === "lifecycle" &&
+        event.uuid === two.uuid &&
+        event.transition === "stopped" &&
+        event.cause === "external",
+    );
   });
 
   it("fails what was under way", async () => {
@@ -188,7 +206,10 @@ describe("a QEMU that stands still", () => {
     await expect(guest.attachNic(nic("port", 1))).rejects.toMatchObject({ code: "DEADLINE_EXCEEDED" });
     process.kill(pid, "SIGCONT");
     await waitFor(async () => !(await guest.info()).stale, { timeoutMs: 30_000 });
-    await waitFor(async () => (await guest.definition()).nics.length === 0 || guest.detachNic("port", { timeoutMs: 1 }), { timeoutMs: 10_000 });
+    await waitFor(
+      async () => (await guest.definition()).nics.length === 0 || guest.detachNic("port", { timeoutMs: 1 }),
+      { timeoutMs: 10_000 },
+    );
     await guest.attachNic(nic("port", 1));
     await guest.kill();
   });
@@ -199,7 +220,10 @@ describe("a state directory", () => {
     await using lab = await KvmLab.open();
     const second = new KvmHypervisor({ stateDirectory: lab.stateDirectory, accelerator: "tcg" });
     const opening = second.open({ clock: systemClock, onEvent: () => undefined });
-    await expect(opening).rejects.toMatchObject({ code: "HYPERVISOR_UNAVAILABLE", cause: { code: "LOCKED", pid: process.pid } });
+    await expect(opening).rejects.toMatchObject({
+      code: "HYPERVISOR_UNAVAILABLE",
+      cause: { code: "LOCKED", pid: process.pid },
+    });
     await lab.hypervisor.close();
     await second.open({ clock: systemClock, onEvent: () => undefined });
     await second.close();
@@ -230,7 +254,10 @@ describe("a state directory", () => {
     await writeFile(lab.file(broken.uuid, "runtime.json"), "{ half");
     await lab.reopen();
     expect((await lab.hypervisor.list()).map(({ uuid }) => uuid)).toEqual([other.uuid]);
-    await expect(lab.hypervisor.find(broken.uuid)).rejects.toMatchObject({ code: "STATE_CORRUPT", instance: { uuid: broken.uuid } });
+    await expect(lab.hypervisor.find(broken.uuid)).rejects.toMatchObject({
+      code: "STATE_CORRUPT",
+      instance: { uuid: broken.uuid },
+    });
     await expect(lab.define({ uuid: broken.uuid })).rejects.toMatchObject({ code: "STATE_CORRUPT" });
     expect(await processState(pid)).not.toBe("Z");
     await lab.hypervisor.undefine(broken.uuid);

@@ -9,7 +9,7 @@ type Guest = Awaited<ReturnType<KvmHypervisor["define"]>>;
 
 let lab: KvmLab;
 beforeAll(async () => {
-  await requirePackages("qemu-system-x86_64");
+  requirePackages("qemu-system-x86_64");
   lab = await KvmLab.open({ hotplugPorts: 3 });
 });
 afterAll(() => lab?.[Symbol.asyncDispose]());
@@ -44,7 +44,10 @@ describe.each(["q35", "pc"] as const)("a running Linux guest on %s", (machine) =
   it("takes a disk and lets go of it", async () => {
     const data = disk("volume-1", "vdb", await lab.image("one.img"), { serial: "one" });
     await guest.attachDisk(data);
-    await waitFor(async () => (await inGuest(guest, "cat /sys/block/vd*/serial 2>/dev/null || true")) === "one", { timeoutMs: 20_000, what: "the disk" });
+    await waitFor(async () => (await inGuest(guest, "cat /sys/block/vd*/serial 2>/dev/null || true")) === "one", {
+      timeoutMs: 20_000,
+      what: "the disk",
+    });
     expect((await guest.definition()).disks).toEqual([data]);
     await expect(guest.attachDisk(data)).rejects.toMatchObject({ code: "CONFLICT", device: "volume-1" });
     await expect(guest.attachDisk({ ...data, id: "other" })).rejects.toMatchObject({ code: "CONFLICT" });
@@ -58,7 +61,10 @@ describe.each(["q35", "pc"] as const)("a running Linux guest on %s", (machine) =
   it("takes SCSI disks, the first with a controller", async () => {
     await guest.attachDisk(disk("s1", "sda", await lab.image("s1.img"), { bus: "scsi", serial: "s1" }));
     await guest.attachDisk(disk("s2", "sdb", await lab.image("s2.img"), { bus: "scsi", serial: "s2" }));
-    await waitFor(async () => (await inGuest(guest, "echo $(ls /sys/block)")) === "sda sdb", { timeoutMs: 30_000, what: "two SCSI disks" });
+    await waitFor(async () => (await inGuest(guest, "echo $(ls /sys/block)")) === "sda sdb", {
+      timeoutMs: 30_000,
+      what: "two SCSI disks",
+    });
     expect(await guest.detachDisk("s1", detach)).toBe("detached");
     await guest.attachDisk(disk("s3", "sda", await lab.image("s3.img"), { bus: "scsi" }));
     for (const id of ["s2", "s3"]) expect(await guest.detachDisk(id, detach)).toBe("detached");
@@ -66,7 +72,10 @@ describe.each(["q35", "pc"] as const)("a running Linux guest on %s", (machine) =
 
   it("takes a NIC and lets go of it", async () => {
     await guest.attachNic(nic("port-1", 1));
-    await waitFor(async () => (await inGuest(guest, "cat /sys/class/net/eth*/address || true")) === "52:54:00:00:00:01", { timeoutMs: 20_000, what: "the NIC" });
+    await waitFor(
+      async () => (await inGuest(guest, "cat /sys/class/net/eth*/address || true")) === "52:54:00:00:00:01",
+      { timeoutMs: 20_000, what: "the NIC" },
+    );
     expect(await definitionOf(guest)).toEqual({ disks: [], nics: ["port-1"] });
     expect(await guest.detachNic("port-1", detach)).toBe("detached");
     expect(await guest.detachNic("port-1", detach)).toBe("absent");
@@ -79,12 +88,21 @@ describe.each(["q35", "pc"] as const)("a running Linux guest on %s", (machine) =
       device: "missing",
       instance: { uuid: guest.uuid },
     });
-    await expect(guest.attachNic(nic("bad", 9, { backend: { type: "user", cidr: "255.255.255.255/32" } }))).rejects.toMatchObject({ code: "DEVICE_ATTACH_FAILED" });
-    await expect(guest.attachDisk(disk("ide", "hda", await lab.image("ide.img"), { bus: "ide" }))).rejects.toMatchObject({ code: "NOT_SUPPORTED" });
-    await expect(guest.attachNic({ ...nic("x", 1), model: "virtio,evil" } as never)).rejects.toMatchObject({ code: "INVALID_ARGUMENT", field: "nic.model" });
+    await expect(
+      guest.attachNic(nic("bad", 9, { backend: { type: "user", cidr: "255.255.255.255/32" } })),
+    ).rejects.toMatchObject({ code: "DEVICE_ATTACH_FAILED" });
+    await expect(
+      guest.attachDisk(disk("ide", "hda", await lab.image("ide.img"), { bus: "ide" })),
+    ).rejects.toMatchObject({ code: "NOT_SUPPORTED" });
+    await expect(guest.attachNic({ ...nic("x", 1), model: "virtio,evil" } as never)).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      field: "nic.model",
+    });
     const controller = new AbortController();
     controller.abort();
-    await expect(guest.attachNic(nic("late", 3), { signal: controller.signal })).rejects.toMatchObject({ code: "ABORTED" });
+    await expect(guest.attachNic(nic("late", 3), { signal: controller.signal })).rejects.toMatchObject({
+      code: "ABORTED",
+    });
     expect(await inventory(lab, guest.uuid)).toEqual([]);
     expect(await definitionOf(guest)).toEqual({ disks: [], nics: [] });
   });
@@ -165,22 +183,30 @@ describe("slots", () => {
 
 describe.runIf(process.getuid?.() === 0)("a guest on a bridge", () => {
   it("has TAPs by descriptor, from its start and plugged while it runs, and none is left open", async () => {
-    await requirePackages("dnsmasq", "ip");
+    requirePackages("dnsmasq", "ip");
     await using bridge = await createBridge();
     const [first, second] = [await bridge.addTap(), await bridge.addTap()];
-    const tap = (deviceName: string) => ({ backend: { type: "tap", deviceName, bridge: bridge.name, queues: 1 } }) as const;
+    const tap = (deviceName: string) =>
+      ({ backend: { type: "tap", deviceName, bridge: bridge.name, queues: 1 } }) as const;
     const guest = await lab.linux({ nics: [nic("a", 0xa1, tap(first))] });
     await guest.start();
     await waitReady(guest);
-    const address = (name: string): Promise<string> => inGuest(guest, `ip -4 -o addr show dev ${name} | awk '{print $4}'`);
-    await waitFor(async () => (await address("eth0")).startsWith("10.77.0."), { timeoutMs: 30_000, what: "an address by DHCP" });
+    const address = (name: string): Promise<string> =>
+      inGuest(guest, `ip -4 -o addr show dev ${name} | awk '{print $4}'`);
+    await waitFor(async () => (await address("eth0")).startsWith("10.77.0."), {
+      timeoutMs: 30_000,
+      what: "an address by DHCP",
+    });
     const counters = await guest.interfaceStatistics("a");
     expect(counters).toMatchObject({ id: "a", macAddress: "52:54:00:00:00:a1", txErrors: 0n });
     expect(counters.txPackets).toBeGreaterThan(0n);
     expect((await guest.statistics()).interfaces).toHaveLength(1);
 
     await guest.attachNic(nic("b", 0xb2, tap(second)));
-    await waitFor(async () => (await address("eth1")).startsWith("10.77.0."), { timeoutMs: 30_000, what: "a second address" });
+    await waitFor(async () => (await address("eth1")).startsWith("10.77.0."), {
+      timeoutMs: 30_000,
+      what: "a second address",
+    });
     expect((await bridge.leases()).map(({ mac }) => mac).sort()).toEqual(["52:54:00:00:00:a1", "52:54:00:00:00:b2"]);
     expect(await guest.detachNic("b", detach)).toBe("detached");
     await guest.attachNic(nic("b", 0xb2, tap(second)));

@@ -60,7 +60,15 @@ export class KvmLab implements AsyncDisposable {
   /** A guest of 512 bytes that needs no time to boot; `linux()` has one with everything. */
   async definition(overrides: Partial<GuestDefinition> = {}): Promise<GuestDefinition> {
     const uuid = randomUUID();
-    const base = { uuid, name: `lab-${uuid.slice(0, 8)}`, vcpus: 1, memoryMiB: 32, firmware: "bios", nics: [], guestAgent: true } as const;
+    const base = {
+      uuid,
+      name: `lab-${uuid.slice(0, 8)}`,
+      vcpus: 1,
+      memoryMiB: 32,
+      firmware: "bios",
+      nics: [],
+      guestAgent: true,
+    } as const;
     return { ...base, disks: [disk("root", "vda", bootSector(), { readOnly: true, bootIndex: 0 })], ...overrides };
   }
 
@@ -84,7 +92,9 @@ export class KvmLab implements AsyncDisposable {
   /** The lifecycle of a guest so far, as `transition cause`. */
   lifecycle(uuid?: string): string[] {
     return this.events.flatMap((event) =>
-      event.type === "lifecycle" && (uuid === undefined || event.uuid === uuid) ? [`${event.transition} ${event.cause}`] : [],
+      event.type === "lifecycle" && (uuid === undefined || event.uuid === uuid)
+        ? [`${event.transition} ${event.cause}`]
+        : [],
     );
   }
 
@@ -159,7 +169,14 @@ export async function waitForConsole(guest: KvmGuest, text: string | RegExp, tim
 /** Waits until the guest is up with its agent. */
 export async function waitReady(guest: KvmGuest): Promise<void> {
   await waitForConsole(guest, "HV-READY");
-  await waitFor(() => guest.agent.ping({ deadline: 2_000 }).then(() => true, () => false), { timeoutMs: BOOT_MS, what: "the agent" });
+  await waitFor(
+    () =>
+      guest.agent.ping({ deadline: 2_000 }).then(
+        () => true,
+        () => false,
+      ),
+    { timeoutMs: BOOT_MS, what: "the agent" },
+  );
 }
 
 /** What a command in the guest says. */

@@ -6,7 +6,7 @@ import { KvmLab, disk, inGuest, isDead, nic, waitForConsole, waitReady } from ".
 
 let lab: KvmLab;
 beforeAll(async () => {
-  await requirePackages("qemu-system-x86_64");
+  requirePackages("qemu-system-x86_64");
   lab = await KvmLab.open();
 });
 afterAll(() => lab?.[Symbol.asyncDispose]());
@@ -16,7 +16,11 @@ describe("a guest on QEMU", () => {
     const guest = await lab.define();
     expect(await guest.info()).toMatchObject({ state: "shutdown", stale: false, memoryMiB: 32, vcpus: 1 });
     await guest.start();
-    expect(await guest.info()).toMatchObject({ state: "running", stale: false, startedAt: expect.any(Number) as number });
+    expect(await guest.info()).toMatchObject({
+      state: "running",
+      stale: false,
+      startedAt: expect.any(Number) as number,
+    });
     await waitForConsole(guest, "HV-BOOT");
     const pid = (await lab.pid(guest.uuid)) as number;
     await expect(guest.start()).rejects.toMatchObject({ code: "INVALID_STATE" });
@@ -37,7 +41,9 @@ describe("a guest on QEMU", () => {
     await guest.start();
     const pid = (await lab.pid(guest.uuid)) as number;
     expect(/^Seccomp:\s+(\d)/m.exec(await readFile(`/proc/${pid}/status`, "utf8"))?.[1]).toBe("2");
-    const environment = (await readFile(`/proc/${pid}/environ`, "utf8")).split("\0").map((entry) => entry.split("=")[0]);
+    const environment = (await readFile(`/proc/${pid}/environ`, "utf8"))
+      .split("\0")
+      .map((entry) => entry.split("=")[0]);
     expect(environment).not.toContain("NODE_ENV");
     // Of a session of its own, so that the end of ours does not end it.
     const [, , session] = (await readFile(`/proc/${pid}/stat`, "latin1")).split(") ")[1]!.split(" ").slice(1);
@@ -60,8 +66,17 @@ describe("a guest on QEMU", () => {
     await guest.reset();
     await waitForConsole(guest, /HV-BOOT[\s\S]*HV-BOOT/);
     await guest.kill();
-    expect(lab.lifecycle(guest.uuid)).toEqual(["started self", "resumed self", "paused self", "resumed self", "rebooted self", "stopped self"]);
-    expect(lab.events.find((event) => event.type === "lifecycle" && event.uuid === guest.uuid)).toMatchObject({ detail: "paused" });
+    expect(lab.lifecycle(guest.uuid)).toEqual([
+      "started self",
+      "resumed self",
+      "paused self",
+      "resumed self",
+      "rebooted self",
+      "stopped self",
+    ]);
+    expect(lab.events.find((event) => event.type === "lifecycle" && event.uuid === guest.uuid)).toMatchObject({
+      detail: "paused",
+    });
   });
 
   it("tells a guest that powers itself off, or resets itself, from what we ask for", async () => {
@@ -71,7 +86,9 @@ describe("a guest on QEMU", () => {
     const console = await guest.openConsole();
     console.resume();
     console.write("\u0012");
-    await lab.event((event) => event.type === "lifecycle" && event.uuid === guest.uuid && event.transition === "rebooted");
+    await lab.event(
+      (event) => event.type === "lifecycle" && event.uuid === guest.uuid && event.transition === "rebooted",
+    );
     await waitForConsole(guest, /HV-BOOT[\s\S]*HV-BOOT/);
     const stopped = guest.waitUntilStopped({ deadline: 30_000 });
     console.write("\u0004");
@@ -107,7 +124,9 @@ describe("a guest on QEMU", () => {
     expect(await guest.info()).toMatchObject({ memoryMiB: 48 });
     await guest.start();
     await expect(lab.hypervisor.redefine(definition)).rejects.toMatchObject({ code: "INVALID_STATE" });
-    await expect(lab.hypervisor.redefine({ ...definition, uuid: "00000000-0000-4000-8000-000000000000" })).rejects.toMatchObject({ code: "INSTANCE_NOT_FOUND" });
+    await expect(
+      lab.hypervisor.redefine({ ...definition, uuid: "00000000-0000-4000-8000-000000000000" }),
+    ).rejects.toMatchObject({ code: "INSTANCE_NOT_FOUND" });
     await guest.kill();
   });
 
@@ -155,11 +174,18 @@ describe("a Linux guest", () => {
 
     expect(await inGuest(guest, "echo $(cat /sys/block/vda/serial) $(ls /sys/class/net)")).toBe("data-disk eth0 lo");
     const interfaces = await guest.agent.interfaces();
-    expect(interfaces.find(({ name }) => name === "eth0")).toMatchObject({ macAddress: "52:54:00:00:00:01", addresses: [expect.stringMatching(/^10\.0\.2\./)] });
+    expect(interfaces.find(({ name }) => name === "eth0")).toMatchObject({
+      macAddress: "52:54:00:00:00:01",
+      addresses: [expect.stringMatching(/^10\.0\.2\./)],
+    });
     await guest.agent.writeFile("/tmp/hello", Buffer.from("hello"));
     expect(Buffer.from(await guest.agent.readFile("/tmp/hello", { maxBytes: 100 })).toString()).toBe("hello");
-    expect(await guest.agent.exec(["/bin/sh", "-c", "cat; exit 3"], { input: Buffer.from("in") })).toMatchObject({ exitCode: 3 });
-    await expect(guest.agent.readFile("/nonexistent", { maxBytes: 1 })).rejects.toMatchObject({ code: "AGENT_COMMAND_FAILED" });
+    expect(await guest.agent.exec(["/bin/sh", "-c", "cat; exit 3"], { input: Buffer.from("in") })).toMatchObject({
+      exitCode: 3,
+    });
+    await expect(guest.agent.readFile("/nonexistent", { maxBytes: 1 })).rejects.toMatchObject({
+      code: "AGENT_COMMAND_FAILED",
+    });
     await inGuest(guest, "dd if=/dev/zero of=/dev/vda bs=1M count=2 conv=fsync");
 
     const picture = await guest.screenshot();
@@ -179,7 +205,10 @@ describe("a Linux guest", () => {
 
     // The file is grown first, as the driver does.
     await guest.resizeDisk("data", 16 * 1_048_576);
-    await waitFor(async () => (await inGuest(guest, "cat /sys/block/vda/size")) === String(16 * 2_048), { timeoutMs: 20_000, what: "the larger disk" });
+    await waitFor(async () => (await inGuest(guest, "cat /sys/block/vda/size")) === String(16 * 2_048), {
+      timeoutMs: 20_000,
+      what: "the larger disk",
+    });
 
     await guest.injectNmi();
     await guest.requestShutdown();
@@ -194,7 +223,9 @@ describe("a Linux guest", () => {
     await guest.start();
     await waitReady(guest);
     const size = async (): Promise<number> => {
-      const files = ["console.log", "console.log.1"].map((name) => readFile(small.file(guest.uuid, name)).catch(() => Buffer.alloc(0)));
+      const files = ["console.log", "console.log.1"].map((name) =>
+        readFile(small.file(guest.uuid, name)).catch(() => Buffer.alloc(0)),
+      );
       return (await Promise.all(files)).reduce((sum, file) => sum + file.length, 0);
     };
     for (let i = 0; i < 10; i++) {
@@ -215,8 +246,13 @@ describe("a Linux guest", () => {
     const guest = await lab.linux();
     await guest.start();
     await waitReady(guest);
-    await guest.agent.exec(["/bin/sh", "-c", "echo b > /proc/sysrq-trigger"], { deadline: 2_000 }).catch(() => undefined);
-    await lab.event((event) => event.type === "lifecycle" && event.uuid === guest.uuid && event.transition === "rebooted", 60_000);
+    await guest.agent
+      .exec(["/bin/sh", "-c", "echo b > /proc/sysrq-trigger"], { deadline: 2_000 })
+      .catch(() => undefined);
+    await lab.event(
+      (event) => event.type === "lifecycle" && event.uuid === guest.uuid && event.transition === "rebooted",
+      60_000,
+    );
     await waitForConsole(guest, /HV-READY[\s\S]*HV-READY/);
     await guest.kill();
     expect(lab.lifecycle(guest.uuid)).toEqual(["started self", "rebooted guest", "stopped self"]);

@@ -12,7 +12,7 @@ const cases = readdirSync(plans).filter((name) => name.endsWith(".json"));
 
 let lab: KvmLab;
 beforeAll(async () => {
-  await requirePackages("qemu-system-x86_64", "qemu-img");
+  requirePackages("qemu-system-x86_64", "qemu-img");
   lab = await KvmLab.open();
 });
 afterAll(() => lab?.[Symbol.asyncDispose]());
@@ -40,7 +40,9 @@ describe("QEMU takes the command line", () => {
         }),
       ),
       nics: written.definition.nics.map((planned) => ({ ...planned, queues: 1, backend: { type: "user" } as const })),
-      ...(written.definition.kernel === undefined ? {} : { kernel: { ...written.definition.kernel, kernelPath: kernel, ramdiskPath: initrd } }),
+      ...(written.definition.kernel === undefined
+        ? {}
+        : { kernel: { ...written.definition.kernel, kernelPath: kernel, ramdiskPath: initrd } }),
     });
     const guest = await lab.define(definition);
     await guest.start({ paused: true });
@@ -54,7 +56,9 @@ describe("QEMU takes the command line", () => {
 
 describe("a guest boots", () => {
   it.each(["virtio", "scsi", "sata", "ide", "usb"] as const)("from a disk on %s", async (bus) => {
-    const guest = await lab.define({ disks: [disk("root", "vda", bootSector(), { bus, readOnly: bus !== "sata" && bus !== "ide", bootIndex: 0 })] });
+    const guest = await lab.define({
+      disks: [disk("root", "vda", bootSector(), { bus, readOnly: bus !== "sata" && bus !== "ide", bootIndex: 0 })],
+    });
     await guest.start();
     await waitForConsole(guest, "HV-BOOT");
     await guest.kill();
@@ -62,7 +66,12 @@ describe("a guest boots", () => {
 
   it("from the disk that comes first, wherever it stands", async () => {
     const empty = await lab.image("empty.img");
-    const guest = await lab.define({ disks: [disk("a", "vda", empty, { bootIndex: 7 }), disk("b", "vdb", bootSector(), { readOnly: true, bootIndex: 1 })] });
+    const guest = await lab.define({
+      disks: [
+        disk("a", "vda", empty, { bootIndex: 7 }),
+        disk("b", "vdb", bootSector(), { readOnly: true, bootIndex: 1 }),
+      ],
+    });
     await guest.start();
     await waitForConsole(guest, "HV-BOOT");
     await guest.kill();
@@ -98,7 +107,9 @@ describe("a guest boots", () => {
     });
     await guest.start();
     await waitReady(guest);
-    expect(await inGuest(guest, "echo $(nproc) $(ls /sys/class/net) $(cat /sys/block/vda/serial)")).toBe("2 eth0 eth1 lo one");
+    expect(await inGuest(guest, "echo $(nproc) $(ls /sys/class/net) $(cat /sys/block/vda/serial)")).toBe(
+      "2 eth0 eth1 lo one",
+    );
     await guest.kill();
   });
 });

@@ -14,7 +14,7 @@ import { KvmLab } from "./lab.js";
 
 let binary: QemuBinary;
 beforeAll(async () => {
-  await requirePackages("qemu-system-x86_64");
+  requirePackages("qemu-system-x86_64");
   binary = await findQemu("qemu-system-x86_64");
 });
 
@@ -23,7 +23,9 @@ describe("the QEMU that is installed", () => {
     const capabilities = await probeCapabilities(binary, { clock: systemClock, timeoutMs: 20_000 });
     expect(capabilities.target).toBe("x86_64");
     expect(capabilities.accelerators).toContain("tcg");
-    expect(capabilities.machines.find(({ alias }) => alias === "q35")).toMatchObject({ name: expect.stringMatching(/^pc-q35-/) as string });
+    expect(capabilities.machines.find(({ alias }) => alias === "q35")).toMatchObject({
+      name: expect.stringMatching(/^pc-q35-/) as string,
+    });
     for (const device of ["virtio-blk-pci", "virtio-net-pci", "virtio-scsi-pci", "VGA", "pcie-root-port"]) {
       expect(capabilities.devices).toContain(device);
     }
@@ -33,7 +35,9 @@ describe("the QEMU that is installed", () => {
   it("runs the probe's guest under TCG", async () => {
     const options = { clock: systemClock, timeoutMs: 30_000 };
     for (const cpuModel of ["max", "qemu64"]) {
-      await expect(runProbeGuest(binary.path, "tcg", { ...options, cpuModel })).resolves.toMatchObject({ usable: true });
+      await expect(runProbeGuest(binary.path, "tcg", { ...options, cpuModel })).resolves.toMatchObject({
+        usable: true,
+      });
     }
   });
 
@@ -56,12 +60,18 @@ describe("the QEMU that is installed", () => {
   it("is used with the accelerator that is asked for, or not at all", async () => {
     await using directory = await temporaryDirectory();
     const open = (options: object): Promise<void> =>
-      new KvmHypervisor({ stateDirectory: directory.file("state"), ...options }).open({ clock: systemClock, onEvent: () => undefined });
+      new KvmHypervisor({ stateDirectory: directory.file("state"), ...options }).open({
+        clock: systemClock,
+        onEvent: () => undefined,
+      });
     await expect(open({ qemuBinary: "/nonexistent/qemu" })).rejects.toMatchObject({ code: "HYPERVISOR_UNAVAILABLE" });
     // Nothing is held after a failure.
     await using lab = await KvmLab.open({ stateDirectory: directory.file("state"), accelerator: "tcg" });
     expect(lab.hypervisor.accelerator).toEqual({ name: "tcg", reason: "it was asked for" });
-    await expect(open({})).rejects.toMatchObject({ code: "HYPERVISOR_UNAVAILABLE", message: expect.stringContaining("another driver") as string });
+    await expect(open({})).rejects.toMatchObject({
+      code: "HYPERVISOR_UNAVAILABLE",
+      message: expect.stringContaining("another driver") as string,
+    });
   });
 });
 

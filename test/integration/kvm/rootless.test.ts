@@ -6,7 +6,16 @@ import { requirePackages, run, temporaryDirectory, testGuest } from "../../lab/i
 const child = fileURLToPath(new URL("rootless-child.ts", import.meta.url));
 const root = fileURLToPath(new URL("../../../", import.meta.url));
 const NOBODY = "65534";
-const asNobody = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"];
+const asNobody = [
+  "setpriv",
+  "--reuid",
+  NOBODY,
+  "--regid",
+  NOBODY,
+  "--clear-groups",
+  "--inh-caps=-all",
+  "--bounding-set=-all",
+];
 
 /** Another user can be had, and can read the sources. */
 async function possible(): Promise<boolean> {
@@ -27,7 +36,23 @@ it.runIf(await possible())("a driver without privileges runs guests on user-mode
   await chmod(image, 0o644);
   await run(["chown", "-R", `${NOBODY}:${NOBODY}`, directory.path]);
   const environment = [`PATH=${process.env["PATH"] ?? ""}`, `HOME=${directory.path}`, `TMPDIR=${directory.path}`];
-  await run([...asNobody, "env", "-C", root, "-i", ...environment, process.execPath, "--import", "tsx", child, directory.path, image], { timeoutMs: 170_000 });
+  await run(
+    [
+      ...asNobody,
+      "env",
+      "-C",
+      root,
+      "-i",
+      ...environment,
+      process.execPath,
+      "--import",
+      "tsx",
+      child,
+      directory.path,
+      image,
+    ],
+    { timeoutMs: 170_000 },
+  );
   const seen = JSON.parse(await readFile(directory.file("seen.json"), "utf8")) as object;
   expect(seen).toEqual({
     uid: Number(NOBODY),

@@ -21,9 +21,16 @@ async function openFake(): Promise<ContractSubject> {
     waitUntilBooted: async (_driver, { uuid }) => {
       while (!driver.world.guest(uuid).booted) await driver.clock.sleep(100);
     },
-    residue: async () => driver.world.ledger().filter(({ kind }) => kind !== "image").map((entry) => JSON.stringify(entry)),
+    residue: async () =>
+      driver.world
+        .ledger()
+        .filter(({ kind }) => kind !== "image")
+        .map((entry) => JSON.stringify(entry)),
     dispose: () => driver.close(),
   };
 }
 
-defineContractSuite({ name: "fake", facets: FACET_NAMES, cheapGuests: true, open: openFake }, { describe, it, beforeAll, afterAll });
+defineContractSuite(
+  { name: "fake", facets: FACET_NAMES, cheapGuests: true, open: openFake },
+  { describe, it, beforeAll, afterAll },
+);

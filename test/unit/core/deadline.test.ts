@@ -5,6 +5,7 @@ import {
   BusyError,
   Deadline,
   DeadlineExceededError,
+  systemClock,
   VirtualClock,
   onAbort,
   raceAbort,
@@ -140,5 +141,21 @@ describe("raceAbort and onAbort", () => {
     onAbort(controller.signal, () => seen.push("e"));
     leaveB();
     expect(seen).toEqual(["a", "d", "e"]);
+  });
+
+  it("is over at once when it is given no time", () => {
+    const deadline = Deadline.after(0, { operation: "waiting" });
+    expect(deadline.expired).toBe(true);
+    expect(deadline.signal.reason).toMatchObject({ code: "DEADLINE_EXCEEDED" });
+  });
+
+  it("is over when the clock says so, though its timer has not had its turn", () => {
+    let now = 0;
+    const clock = { ...systemClock, monotonic: () => now, setTimeout: () => ({ cancel: () => undefined }) };
+    const deadline = Deadline.after(5, { operation: "waiting", clock });
+    expect(deadline.expired).toBe(false);
+    now = 5;
+    expect(deadline.expired).toBe(true);
+    expect(() => deadline.throwIfExpired()).toThrow(expect.objectContaining({ code: "DEADLINE_EXCEEDED" }));
   });
 });

@@ -8,11 +8,19 @@ import * as kvm from "hypervise/kvm";
 import * as network from "hypervise/network";
 import * as qmp from "hypervise/qmp";
 import * as storage from "hypervise/storage";
-import { GENERATED_DOCUMENTS, errorClasses, withGeneratedParts, withoutPadding } from "../../../scripts/docs/generated-parts.js";
+import * as testing from "hypervise/testing";
+import {
+  GENERATED_DOCUMENTS,
+  errorClasses,
+  withGeneratedParts,
+  withoutPadding,
+} from "../../../scripts/docs/generated-parts.js";
 
 const root = fileURLToPath(new URL("../../../", import.meta.url));
 const read = (path: string): string => readFileSync(join(root, path), "utf8");
-const documents = [...readdirSync(root), ...readdirSync(join(root, "docs")).map((name) => `docs/${name}`)].filter((name) => name.endsWith(".md"));
+const documents = [...readdirSync(root), ...readdirSync(join(root, "docs")).map((name) => `docs/${name}`)].filter(
+  (name) => name.endsWith(".md"),
+);
 
 describe("generated parts of the documents", () => {
   it.each(GENERATED_DOCUMENTS)("%s says what the code says (npm run docs)", (path) => {
@@ -21,18 +29,27 @@ describe("generated parts of the documents", () => {
   });
 
   it("refuses a part that is not known", () => {
-    expect(() => withGeneratedParts("<!-- begin nothing, made by scripts/docs -->\n<!-- end nothing -->")).toThrow(/no generated part/);
+    expect(() => withGeneratedParts("<!-- begin nothing, made by scripts/docs -->\n<!-- end nothing -->")).toThrow(
+      /no generated part/,
+    );
   });
 });
+
+/** Whether an exported value is a class of our errors. */
+function isErrorClass(value: unknown): boolean {
+  return (
+    typeof value === "function" && (value as { readonly prototype?: unknown }).prototype instanceof main.HyperviseError
+  );
+}
 
 describe("docs/errors.md", () => {
   const listed = [...errorClasses().values()].flat();
   const document = withoutPadding(read("docs/errors.md"));
 
   it("has every class of error that an entry point exports", () => {
-    const exported = [main, fake, kvm, network, qmp, storage]
+    const exported = [main, fake, kvm, network, qmp, storage, testing]
       .flatMap((entry) => Object.entries(entry))
-      .filter(([, value]) => typeof value === "function" && value.prototype instanceof main.HyperviseError)
+      .filter(([, value]) => isErrorClass(value))
       .map(([name]) => name);
     expect(listed.map(({ name }) => name)).toEqual(expect.arrayContaining([...new Set(exported)]));
   });
@@ -64,14 +81,33 @@ describe("docs/errors.md", () => {
       new storage.DiskFullError("x"),
       new network.VifPlugError("x"),
     ];
-    expect(samples.map((error) => [error.name, error.retryable])).toEqual(samples.map(({ name }) => [name, retryable.get(name) === "yes"]));
+    expect(samples.map((error) => [error.name, error.retryable])).toEqual(
+      samples.map(({ name }) => [name, retryable.get(name) === "yes"]),
+    );
   });
 });
 
 describe("docs/events.md", () => {
   it("has every type of event and every change", () => {
-    const types = ["lifecycle", "instance", "device", "agent", "ioError", "connection", "overflow"] satisfies readonly main.DriverEvent["type"][];
-    const changes = ["spawned", "adopted", "destroyed", "migratedIn", "migratedOut", "attached", "detached", "detachFailed"];
+    const types = [
+      "lifecycle",
+      "instance",
+      "device",
+      "agent",
+      "ioError",
+      "connection",
+      "overflow",
+    ] satisfies readonly main.DriverEvent["type"][];
+    const changes = [
+      "spawned",
+      "adopted",
+      "destroyed",
+      "migratedIn",
+      "migratedOut",
+      "attached",
+      "detached",
+      "detachFailed",
+    ];
     const document = read("docs/events.md");
     expect([...types, ...changes].filter((word) => !document.includes(`\`${word}\``))).toEqual([]);
   });
@@ -84,14 +120,18 @@ describe("links between documents", () => {
   });
 
   it("SPECIFICATION.md names tests that are there", () => {
-    const named = [...read("SPECIFICATION.md").matchAll(/`((?:test|examples|bench)\/[^`]+)`/g)].map((match) => match[1] ?? "");
+    const named = [...read("SPECIFICATION.md").matchAll(/`((?:test|examples|bench)\/[^`]+)`/g)].map(
+      (match) => match[1] ?? "",
+    );
     expect(named.length).toBeGreaterThan(10);
     expect(named.filter((path) => !existsSync(join(root, path)))).toEqual([]);
   });
 
   it("docs/README.md has every page", () => {
     const index = read("docs/README.md");
-    const pages = documents.filter((name) => name.startsWith("docs/") && name !== "docs/README.md").map((name) => relative("docs", name));
+    const pages = documents
+      .filter((name) => name.startsWith("docs/") && name !== "docs/README.md")
+      .map((name) => relative("docs", name));
     expect(pages.filter((name) => !index.includes(`(${name})`))).toEqual([]);
   });
 });

@@ -15,7 +15,12 @@ interface Pair {
 
 async function pair(storage: "shared" | "separate"): Promise<Pair> {
   const shared = storage === "shared";
-  const world = new FakeWorld({ hosts: [{ name: "a", storage: shared ? "shared" : "a" }, { name: "b", storage: shared ? "shared" : "b" }] });
+  const world = new FakeWorld({
+    hosts: [
+      { name: "a", storage: shared ? "shared" : "a" },
+      { name: "b", storage: shared ? "shared" : "b" },
+    ],
+  });
   for (const volumeId of ["vol-1", "vol-2", "vol-3"]) world.volumes.create({ volumeId });
   const source = new FakeDriver({ world, host: "a" });
   const destination = new FakeDriver({ world, host: "b" });
@@ -30,8 +35,13 @@ function exchanged(ledger: readonly LedgerEntry[]): readonly string[] {
   const other: Readonly<Record<string, string>> = { a: "b", b: "a" };
   return ledger.map((entry) => JSON.stringify({ ...entry, place: other[entry.place] ?? entry.place })).sort();
 }
-const texts = (ledger: readonly LedgerEntry[]): readonly string[] => ledger.filter(({ kind }) => kind !== "consolePort").map((entry) => JSON.stringify(entry)).sort();
-const withoutPorts = (ledger: readonly LedgerEntry[]): readonly LedgerEntry[] => ledger.filter(({ kind }) => kind !== "consolePort");
+const texts = (ledger: readonly LedgerEntry[]): readonly string[] =>
+  ledger
+    .filter(({ kind }) => kind !== "consolePort")
+    .map((entry) => JSON.stringify(entry))
+    .sort();
+const withoutPorts = (ledger: readonly LedgerEntry[]): readonly LedgerEntry[] =>
+  ledger.filter(({ kind }) => kind !== "consolePort");
 
 describe.each(["shared", "separate"] as const)("liveMigrate with %s storage", (storage) => {
   it("moves a running guest, and all that it has, to the other host", async () => {
@@ -64,11 +74,18 @@ describe.each(["shared", "separate"] as const)("liveMigrate with %s storage", (s
         const before = withoutPorts(world.ledger());
         const label = `${side === 0 ? "source" : "destination"} ${fault.point} #${fault.nth} ${fault.at}`;
         const spy = vi.spyOn(destination, "preLiveMigration");
-        const prepared = (): Promise<LiveMigrateData> => Promise.resolve(spy.mock.results[0]?.value as Promise<LiveMigrateData>);
+        const prepared = (): Promise<LiveMigrateData> =>
+          Promise.resolve(spy.mock.results[0]?.value as Promise<LiveMigrateData>);
         const set = (side === 0 ? source : destination).faults.failOn(fault.point, fault);
         const error = await failureOf(liveMigrate(source, destination, instance).result);
         set.remove();
-        if (error !== undefined && (await source.getInfo(instance).then(({ task, state }) => state === "running" && task === "none", () => false))) {
+        if (
+          error !== undefined &&
+          (await source.getInfo(instance).then(
+            ({ task, state }) => state === "running" && task === "none",
+            () => false,
+          ))
+        ) {
           expect(texts(world.ledger()), label).toEqual(texts(before));
           await liveMigrate(source, destination, instance).result;
         } else if (error !== undefined) {
@@ -108,7 +125,12 @@ describe.each(["shared", "separate"] as const)("liveMigrate with %s storage", (s
 });
 
 /** What an embedder does after a failure past the point of no return: the last steps again. */
-async function settle(source: FakeDriver, destination: FakeDriver, instance: InstanceRef, data: LiveMigrateData): Promise<void> {
+async function settle(
+  source: FakeDriver,
+  destination: FakeDriver,
+  instance: InstanceRef,
+  data: LiveMigrateData,
+): Promise<void> {
   await destination.postLiveMigrationAtDestination(instance, data);
   await source.postLiveMigration(instance, data);
   await source.postLiveMigrationAtSource(instance, data);
@@ -118,13 +140,22 @@ describe("the parts of a live migration", () => {
   it("refuses a destination that has the instance, another kind of hypervisor's guest, or no room", async () => {
     const { source, destination, instance } = await pair("shared");
     const data = await source.checkCanLiveMigrateSource(instance);
-    await expect(source.checkCanLiveMigrateDestination(instance, data)).rejects.toMatchObject({ code: "MIGRATION_PRECHECK_FAILED" });
+    await expect(source.checkCanLiveMigrateDestination(instance, data)).rejects.toMatchObject({
+      code: "MIGRATION_PRECHECK_FAILED",
+    });
     const foreign = { ...data, sourceHypervisor: "other" };
-    await expect(destination.checkCanLiveMigrateDestination(instance, foreign)).rejects.toMatchObject({ code: "MIGRATION_PRECHECK_FAILED" });
+    await expect(destination.checkCanLiveMigrateDestination(instance, foreign)).rejects.toMatchObject({
+      code: "MIGRATION_PRECHECK_FAILED",
+    });
     const cpu = { ...data, sourceCpu: { ...data.sourceCpu, features: ["no-such-feature"] } };
-    await expect(destination.checkCanLiveMigrateDestination(instance, cpu)).rejects.toMatchObject({ code: "MIGRATION_PRECHECK_FAILED" });
+    await expect(destination.checkCanLiveMigrateDestination(instance, cpu)).rejects.toMatchObject({
+      code: "MIGRATION_PRECHECK_FAILED",
+    });
     const wrong = { ...data, version: 2 } as unknown as typeof data;
-    await expect(destination.checkCanLiveMigrateDestination(instance, wrong)).rejects.toMatchObject({ code: "INVALID_ARGUMENT", field: "data.version" });
+    await expect(destination.checkCanLiveMigrateDestination(instance, wrong)).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      field: "data.version",
+    });
   });
   it("has nothing to abort or to force when no migration is under way", async () => {
     const { source, instance } = await pair("shared");

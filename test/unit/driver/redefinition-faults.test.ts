@@ -44,8 +44,12 @@ describe.each(REDEFINITION_SCENARIOS)("$name", (scenario) => {
       stage.driver.faults.clear();
       const driver = stage.driver.restart();
       const { operations } = await driver.initHost();
-      expect(operations.flatMap(({ errors }) => errors), label).toEqual([]);
-      if (scenario.failure === "undone") expect([comparable(before), comparable(end)], label).toContainEqual(comparable(worldOf(stage)));
+      expect(
+        operations.flatMap(({ errors }) => errors),
+        label,
+      ).toEqual([]);
+      if (scenario.failure === "undone")
+        expect([comparable(before), comparable(end)], label).toContainEqual(comparable(worldOf(stage)));
       await callAgain(scenario, { ...stage, driver }, end, label);
       await driver.close();
     }

@@ -21,6 +21,15 @@ export function nic(id: string, overrides: Partial<GuestNic> = {}): GuestNic {
 }
 
 export function definition(overrides: Partial<GuestDefinition> = {}): GuestDefinition {
-  const base = { uuid: UUID, name: "web", vcpus: 1, memoryMiB: 128, firmware: "bios", disks: [disk("root")], nics: [nic("port")], guestAgent: true } as const;
+  const base = {
+    uuid: UUID,
+    name: "web",
+    vcpus: 1,
+    memoryMiB: 128,
+    firmware: "bios",
+    disks: [disk("root")],
+    nics: [nic("port")],
+    guestAgent: true,
+  } as const;
   return { ...base, ...overrides };
 }

@@ -1,5 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { UNLAUNCHED, interpret, interpretEnd, needsStatus, powerStateOf, withRequest } from "../../../src/kvm/events.js";
+import {
+  UNLAUNCHED,
+  interpret,
+  interpretEnd,
+  needsStatus,
+  powerStateOf,
+  withRequest,
+} from "../../../src/kvm/events.js";
 import type { GuestView, Report, Request } from "../../../src/kvm/events.js";
 import type { QmpEvent } from "../../../src/qmp/index.js";
 
@@ -9,7 +16,11 @@ const running: GuestView = { ...UNLAUNCHED, state: "running", launched: true };
 const asked = (view: GuestView, request: Request): GuestView => withRequest(view, request, true);
 
 /** The reports of a sequence of events. */
-function follow(view: GuestView, events: readonly QmpEvent[], status?: string): { readonly view: GuestView; readonly reports: readonly Report[] } {
+function follow(
+  view: GuestView,
+  events: readonly QmpEvent[],
+  status?: string,
+): { readonly view: GuestView; readonly reports: readonly Report[] } {
   const reports: Report[] = [];
   let now = view;
   for (const next of events) {
@@ -29,10 +40,16 @@ describe("events of a guest's vCPUs", () => {
   });
 
   it("are told apart by who caused them", () => {
-    expect(follow(asked(running, "stop"), [event("STOP")]).reports).toEqual([{ type: "lifecycle", transition: "paused", cause: "self" }]);
-    expect(follow(running, [event("STOP")], "paused").reports).toMatchObject([{ transition: "paused", cause: "external" }]);
+    expect(follow(asked(running, "stop"), [event("STOP")]).reports).toEqual([
+      { type: "lifecycle", transition: "paused", cause: "self" },
+    ]);
+    expect(follow(running, [event("STOP")], "paused").reports).toMatchObject([
+      { transition: "paused", cause: "external" },
+    ]);
     const paused = { ...running, state: "paused" } as const;
-    expect(follow(asked(paused, "cont"), [event("RESUME")]).reports).toMatchObject([{ transition: "resumed", cause: "self" }]);
+    expect(follow(asked(paused, "cont"), [event("RESUME")]).reports).toMatchObject([
+      { transition: "resumed", cause: "self" },
+    ]);
     expect(follow(paused, [event("RESUME")]).reports).toMatchObject([{ transition: "resumed", cause: "external" }]);
   });
 
@@ -43,7 +60,9 @@ describe("events of a guest's vCPUs", () => {
   });
 
   it("say why a guest was stopped that ran out of disk", () => {
-    expect(follow(running, [event("STOP")], "io-error").reports).toMatchObject([{ transition: "paused", detail: "io-error" }]);
+    expect(follow(running, [event("STOP")], "io-error").reports).toMatchObject([
+      { transition: "paused", detail: "io-error" },
+    ]);
   });
 
   it("are not reported twice", () => {
@@ -69,7 +88,9 @@ describe("resets", () => {
 
   it("are reported once, though SeaBIOS resets the machine once more, however slowly", () => {
     const own = asked(running, "reset");
-    expect(follow(own, [at(1, false), at(9, true)]).reports).toEqual([{ type: "lifecycle", transition: "rebooted", cause: "self" }]);
+    expect(follow(own, [at(1, false), at(9, true)]).reports).toEqual([
+      { type: "lifecycle", transition: "rebooted", cause: "self" },
+    ]);
     expect(follow(running, [at(1, true), at(1.1, true), at(20, true), at(23, true)]).reports).toMatchObject([
       { transition: "rebooted", cause: "guest" },
       { transition: "rebooted", cause: "guest" },
@@ -100,22 +121,35 @@ describe("resets", () => {
 
 describe("devices", () => {
   it("are gone when QEMU names them, not when it names their inner halves", () => {
-    expect(follow(running, [event("DEVICE_DELETED", { path: "/machine/peripheral/disk1/virtio-backend" })]).reports).toEqual([]);
-    expect(follow(running, [event("DEVICE_DELETED", { device: "disk1", path: "/machine/peripheral/disk1" })]).reports).toEqual([
-      { type: "unplugged", handle: "disk1" },
+    expect(
+      follow(running, [event("DEVICE_DELETED", { path: "/machine/peripheral/disk1/virtio-backend" })]).reports,
+    ).toEqual([]);
+    expect(
+      follow(running, [event("DEVICE_DELETED", { device: "disk1", path: "/machine/peripheral/disk1" })]).reports,
+    ).toEqual([{ type: "unplugged", handle: "disk1" }]);
+    expect(follow(running, [event("DEVICE_UNPLUG_GUEST_ERROR", { device: "disk1" })]).reports).toEqual([
+      { type: "unplugRefused", handle: "disk1" },
     ]);
-    expect(follow(running, [event("DEVICE_UNPLUG_GUEST_ERROR", { device: "disk1" })]).reports).toEqual([{ type: "unplugRefused", handle: "disk1" }]);
   });
 
   it("that fail are named", () => {
-    const data = { device: "", "node-name": "disk1-format", operation: "write", action: "stop", nospace: true, reason: "No space left" };
+    const data = {
+      device: "",
+      "node-name": "disk1-format",
+      operation: "write",
+      action: "stop",
+      nospace: true,
+      reason: "No space left",
+    };
     expect(follow(running, [event("BLOCK_IO_ERROR", data)]).reports).toEqual([
       { type: "ioError", handle: "", node: "disk1-format", reason: "no space left" },
     ]);
   });
 
   it("of the agent's channel tell of the agent, others do not", () => {
-    expect(follow(running, [event("VSERPORT_CHANGE", { id: "agent0", open: true })]).reports).toEqual([{ type: "agent", connected: true }]);
+    expect(follow(running, [event("VSERPORT_CHANGE", { id: "agent0", open: true })]).reports).toEqual([
+      { type: "agent", connected: true },
+    ]);
     expect(follow(running, [event("VSERPORT_CHANGE", { id: "other", open: true })]).reports).toEqual([]);
   });
 
@@ -130,7 +164,12 @@ describe("devices", () => {
 
 describe("the end of QEMU", () => {
   const after = (view: GuestView, reason?: string, end = {}) =>
-    interpretEnd(reason === undefined ? view : follow(view, [event("SHUTDOWN", { guest: reason.startsWith("guest"), reason })]).view, end);
+    interpretEnd(
+      reason === undefined
+        ? view
+        : follow(view, [event("SHUTDOWN", { guest: reason.startsWith("guest"), reason })]).view,
+      end,
+    );
 
   it.each([
     ["guest-shutdown", running, "stopped", "guest"],
@@ -146,13 +185,26 @@ describe("the end of QEMU", () => {
   });
 
   it("without a word is a crash, unless we have killed it", () => {
-    expect(after(running, undefined, { signal: "SIGSEGV", log: "boom" })).toMatchObject({ transition: "crashed", cause: "crash", detail: "QEMU was ended by SIGSEGV: boom" });
+    expect(after(running, undefined, { signal: "SIGSEGV", log: "boom" })).toMatchObject({
+      transition: "crashed",
+      cause: "crash",
+      detail: "QEMU was ended by SIGSEGV: boom",
+    });
     expect(after(running, undefined, { exitCode: 1 })).toMatchObject({ detail: "QEMU ended with status 1" });
     expect(after(asked(running, "kill"))).toMatchObject({ transition: "stopped", cause: "self" });
   });
 });
 
 it("knows every run state", () => {
-  const states = { running: "running", paused: "paused", prelaunch: "paused", "io-error": "paused", suspended: "paused", "internal-error": "crashed", "guest-panicked": "crashed", "of the future": "paused" };
+  const states = {
+    running: "running",
+    paused: "paused",
+    prelaunch: "paused",
+    "io-error": "paused",
+    suspended: "paused",
+    "internal-error": "crashed",
+    "guest-panicked": "crashed",
+    "of the future": "paused",
+  };
   for (const [status, state] of Object.entries(states)) expect(powerStateOf(status)).toBe(state);
 });

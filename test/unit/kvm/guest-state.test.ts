@@ -4,21 +4,31 @@ import type { JsonObject, JsonValue } from "../../../src/core/index.js";
 import { planHardware, withPhase } from "../../../src/kvm/plan/hardware.js";
 import { formatGuestState, parseGuestState } from "../../../src/kvm/state/guest-state.js";
 import type { GuestState } from "../../../src/kvm/state/guest-state.js";
-import { endedState, withLiveState, withProcess, withoutDevice, withoutProcess } from "../../../src/kvm/state/state-changes.js";
+import {
+  endedState,
+  withLiveState,
+  withProcess,
+  withoutDevice,
+  withoutProcess,
+} from "../../../src/kvm/state/state-changes.js";
 import { UUID, definition, disk, nic } from "./definitions.js";
 
 const base: GuestState = (() => {
   const guest = definition({ disks: [disk("root"), disk("data")], nics: [nic("port")] });
-  return { version: 1, definition: guest, hardware: planHardware(guest, "q35", { machineType: "pc-q35-7.2", hotplugPorts: 1 }) };
+  return {
+    version: 1,
+    definition: guest,
+    hardware: planHardware(guest, "q35", { machineType: "pc-q35-7.2", hotplugPorts: 1 }),
+  };
 })();
-const process = { phase: "live", bootId: "boot", pid: 42, startTime: 7, startedAt: 1, accelerator: "tcg", state: "running" } as const;
+const process = { bootId: "boot", pid: 42, startTime: 7, startedAt: 1, accelerator: "tcg", state: "running" } as const;
 const corrupt = expect.objectContaining({ code: "STATE_CORRUPT" }) as Error;
 
 describe("the state of a guest", () => {
   it.each([
     ["defined", base],
     ["running", withProcess(base, process)],
-    ["being started", withProcess(base, { ...process, phase: "starting", state: "paused" })],
+    ["paused", withProcess(base, { ...process, state: "paused" })],
     ["being plugged", { ...base, hardware: withPhase(base.hardware, "disk1", "attaching") }],
     ["ended", endedState(withProcess(base, process), { state: "crashed", at: 5, detail: "QEMU ended with status 1" })],
   ] as const)("comes back from its file as it was: %s", (_, state) => {
@@ -33,7 +43,9 @@ describe("the state of a guest", () => {
   });
 
   it("is refused when it is another guest's", () => {
-    expect(() => parseGuestState(formatGuestState(base), "0b0c5c5e-5f50-4d0b-8a35-6c4f2f0c1a02", "file")).toThrow(corrupt);
+    expect(() => parseGuestState(formatGuestState(base), "0b0c5c5e-5f50-4d0b-8a35-6c4f2f0c1a02", "file")).toThrow(
+      corrupt,
+    );
   });
 
   it("is refused, with a typed error, when any value of it is another", () => {
@@ -60,7 +72,10 @@ describe("the state of a guest", () => {
 
 describe("changes of the state", () => {
   it("take out of a guest that has ended what it was being given or asked to let go of", () => {
-    const attaching = { ...base, hardware: withPhase(withPhase(base.hardware, "disk1", "attaching"), "nic2", "detaching") };
+    const attaching = {
+      ...base,
+      hardware: withPhase(withPhase(base.hardware, "disk1", "attaching"), "nic2", "detaching"),
+    };
     const ended = endedState(withProcess(attaching, process), { state: "shutdown", at: 3 });
     expect(ended.definition.disks.map(({ id }) => id)).toEqual(["root"]);
     expect(ended.definition.nics).toEqual([]);
@@ -69,7 +84,13 @@ describe("changes of the state", () => {
   });
 
   it("keep a disk that was plugged anew under the id of one that leaves", () => {
-    const again = { ...base.hardware, bindings: [...base.hardware.bindings, { kind: "disk", id: "data", handle: "disk9", pool: "port", slot: 3 } as const] };
+    const again = {
+      ...base.hardware,
+      bindings: [
+        ...base.hardware.bindings,
+        { kind: "disk", id: "data", handle: "disk9", pool: "port", slot: 3 } as const,
+      ],
+    };
     const state = withoutDevice({ ...base, hardware: again }, { kind: "disk", id: "data", handle: "disk1" });
     expect(state.definition.disks.map(({ id }) => id)).toEqual(["root", "data"]);
   });

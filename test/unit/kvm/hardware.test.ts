@@ -36,7 +36,9 @@ describe("the hardware of a guest", () => {
 
   it("keeps the machine's version when QEMU becomes another", () => {
     const old = planHardware(definition(), "q35", { ...policy, machineType: "pc-q35-7.2" });
-    expect(planHardware(definition(), "q35", { ...policy, machineType: "pc-q35-10.0" }, old).machineType).toBe("pc-q35-7.2");
+    expect(planHardware(definition(), "q35", { ...policy, machineType: "pc-q35-10.0" }, old).machineType).toBe(
+      "pc-q35-7.2",
+    );
   });
 
   it("begins anew on another machine, and moves a disk that changes its bus", () => {
@@ -47,9 +49,15 @@ describe("the hardware of a guest", () => {
   });
 
   it("has a SCSI controller while there are SCSI disks", () => {
-    const scsi = planHardware(definition({ disks: [disk("a", { bus: "scsi" }), disk("b", { bus: "scsi" })], nics: [] }), "q35", policy);
+    const scsi = planHardware(
+      definition({ disks: [disk("a", { bus: "scsi" }), disk("b", { bus: "scsi" })], nics: [] }),
+      "q35",
+      policy,
+    );
     expect(slots(scsi)).toEqual({ scsi0: "port 0", a: "scsi 0", b: "scsi 1" });
-    expect(slots(planHardware(definition({ disks: [disk("c")], nics: [] }), "q35", policy, scsi))).toEqual({ c: "port 0" });
+    expect(slots(planHardware(definition({ disks: [disk("c")], nics: [] }), "q35", policy, scsi))).toEqual({
+      c: "port 0",
+    });
   });
 
   it("gives a running guest only the ports that it has", () => {
@@ -60,7 +68,9 @@ describe("the hardware of a guest", () => {
   });
 
   it("says so when a machine lacks a bus or slots", () => {
-    expect(() => planHardware(definition({ disks: [disk("a", { bus: "ide" })] }), "microvm", policy)).toThrow(code("NOT_SUPPORTED"));
+    expect(() => planHardware(definition({ disks: [disk("a", { bus: "ide" })] }), "microvm", policy)).toThrow(
+      code("NOT_SUPPORTED"),
+    );
     const many = Array.from({ length: 5 }, (_, i) => disk(`d${i}`, { bus: "ide" }));
     expect(() => planHardware(definition({ disks: many }), "pc", policy)).toThrow(code("NO_FREE_SLOT"));
   });
@@ -68,11 +78,16 @@ describe("the hardware of a guest", () => {
   it("never puts two devices into one slot and never moves one, over any history of definitions", () => {
     const machine = fc.constantFrom<KvmMachine>("q35", "pc");
     const bus = fc.constantFrom("virtio", "scsi", "sata", "usb" as const);
-    const disks = fc.uniqueArray(fc.record({ id: fc.integer({ min: 0, max: 9 }), bus }), { selector: ({ id }) => id, maxLength: 5 });
+    const disks = fc.uniqueArray(fc.record({ id: fc.integer({ min: 0, max: 9 }), bus }), {
+      selector: ({ id }) => id,
+      maxLength: 5,
+    });
     const nics = fc.uniqueArray(fc.integer({ min: 0, max: 5 }), { maxLength: 4 });
-    const guest = fc.record({ disks, nics }).map(
-      (shape): GuestDefinition =>
-        definition({ disks: shape.disks.map((entry) => disk(`d${entry.id}`, { bus: entry.bus })), nics: shape.nics.map((id) => nic(`n${id}`)) }),
+    const guest = fc.record({ disks, nics }).map((shape): GuestDefinition =>
+      definition({
+        disks: shape.disks.map((entry) => disk(`d${entry.id}`, { bus: entry.bus })),
+        nics: shape.nics.map((id) => nic(`n${id}`)),
+      }),
     );
     fc.assert(
       fc.property(machine, fc.array(guest, { minLength: 1, maxLength: 8 }), (name, history) => {

@@ -1,5 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { parseCpu, parseCpuList, parseCpuTimes, parseMemory, readHostCpuStatistics } from "../../../src/kvm/host-facts.js";
+import {
+  parseCpu,
+  parseCpuList,
+  parseCpuTimes,
+  parseMemory,
+  readHostCpuStatistics,
+} from "../../../src/kvm/host-facts.js";
 
 const processor = (id: number, physical: number): string =>
   `processor\t: ${id}\nvendor_id\t: GenuineIntel\nmodel name\t: Some CPU @ 2.00GHz\nphysical id\t: ${physical}\ncpu cores\t: 2\nflags\t\t: fpu vme  sse2\n`;

@@ -35,7 +35,10 @@ describe("looking for QEMU", () => {
   });
 
   it("says what to install when there is none", async () => {
-    await expect(findQemu("qemu-of-nowhere", directory.path)).rejects.toMatchObject({ ...unavailable, remedy: expect.stringContaining("apt-get install") as string });
+    await expect(findQemu("qemu-of-nowhere", directory.path)).rejects.toMatchObject({
+      ...unavailable,
+      remedy: expect.stringContaining("apt-get install") as string,
+    });
     await expect(findQemu(directory.file("missing"))).rejects.toMatchObject(unavailable);
   });
 
@@ -60,12 +63,17 @@ describe("asking a binary what it can do", () => {
     ["is no program", "\u0000", ""],
   ])("fails with what it said when it %s", async (_, text, words) => {
     const binary = await findQemu(await script("qemu", text));
-    await expect(probeCapabilities(binary, options)).rejects.toMatchObject({ ...unavailable, detail: expect.stringContaining(words) as string });
+    await expect(probeCapabilities(binary, options)).rejects.toMatchObject({
+      ...unavailable,
+      detail: expect.stringContaining(words) as string,
+    });
   });
 
   it("gives up on one that never answers, and leaves nothing running", async () => {
     const binary = await findQemu(await script("qemu", `echo $$ > ${directory.file("pid")}; exec sleep 60`));
-    await expect(probeCapabilities(binary, { ...options, timeoutMs: 300 })).rejects.toMatchObject({ code: "DEADLINE_EXCEEDED" });
+    await expect(probeCapabilities(binary, { ...options, timeoutMs: 300 })).rejects.toMatchObject({
+      code: "DEADLINE_EXCEEDED",
+    });
   });
 
   it("stops when its caller does", async () => {
@@ -77,7 +85,9 @@ describe("asking a binary what it can do", () => {
   });
 
   it("fails when the binary goes in between", async () => {
-    await expect(probeCapabilities({ path: directory.file("gone"), modifiedMs: 0, sizeBytes: 0 }, options)).rejects.toMatchObject(unavailable);
+    await expect(
+      probeCapabilities({ path: directory.file("gone"), modifiedMs: 0, sizeBytes: 0 }, options),
+    ).rejects.toMatchObject(unavailable);
   });
 });
 
@@ -86,7 +96,10 @@ describe("trying KVM", () => {
 
   it("is not done where it can't be", async () => {
     const without = { accelerators: ["tcg"] };
-    await expect(probeKvm(binary, without, { ...options, cpuModel: "host" })).resolves.toMatchObject({ usable: false, lasting: true });
+    await expect(probeKvm(binary, without, { ...options, cpuModel: "host" })).resolves.toMatchObject({
+      usable: false,
+      lasting: true,
+    });
     const missing = { ...options, cpuModel: "host", device: directory.file("kvm") };
     await expect(probeKvm(binary, qemu72, missing)).resolves.toMatchObject({ usable: false, lasting: false });
   });
@@ -95,14 +108,20 @@ describe("trying KVM", () => {
     await writeFile(directory.file("kvm"), "");
     const probe = { ...options, cpuModel: "host", device: directory.file("kvm") };
     const broken = await findQemu(await script("qemu", "echo 'no MSR' >&2; exit 1"));
-    await expect(probeKvm(broken, qemu72, probe)).resolves.toMatchObject({ usable: false, reason: expect.stringContaining("no MSR") as string });
+    await expect(probeKvm(broken, qemu72, probe)).resolves.toMatchObject({
+      usable: false,
+      reason: expect.stringContaining("no MSR") as string,
+    });
   });
 
   it("finds it unusable when the guest does not end in time", async () => {
     await writeFile(directory.file("kvm"), "");
     const probe = { ...options, timeoutMs: 200, cpuModel: "host", device: directory.file("kvm") };
     const silent = await findQemu(await script("qemu", "exec sleep 60"));
-    await expect(probeKvm(silent, qemu72, probe)).resolves.toMatchObject({ usable: false, reason: expect.stringContaining("200 ms") as string });
+    await expect(probeKvm(silent, qemu72, probe)).resolves.toMatchObject({
+      usable: false,
+      reason: expect.stringContaining("200 ms") as string,
+    });
   });
 
   it("has a guest that fits where firmware goes, and begins where the CPU does", async () => {

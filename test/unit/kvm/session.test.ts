@@ -74,7 +74,12 @@ describe("a guest's session", () => {
     server.emit("VSERPORT_CHANGE", { id: "agent0", open: true });
     server.emit("DEVICE_DELETED", { device: "disk0", path: "/machine/peripheral/disk0" });
     await waitFor(() => told.length === 4);
-    expect(told.map((entry) => (typeof entry === "string" ? entry : entry.type))).toEqual(["resync", "ioError", "agent", "unplugged"]);
+    expect(told.map((entry) => (typeof entry === "string" ? entry : entry.type))).toEqual([
+      "resync",
+      "ioError",
+      "agent",
+      "unplugged",
+    ]);
   });
 
   it("waits for a monitor that is not connected yet", async () => {
@@ -86,7 +91,9 @@ describe("a guest's session", () => {
   it("gives up a command at its deadline, and goes on", async () => {
     await session.keepConnected();
     server.on("query-block", () => new Promise(() => undefined));
-    await expect(session.execute("query-block", {}, { deadlineMs: 20 })).rejects.toMatchObject({ code: "DEADLINE_EXCEEDED" });
+    await expect(session.execute("query-block", {}, { deadlineMs: 20 })).rejects.toMatchObject({
+      code: "DEADLINE_EXCEEDED",
+    });
   });
 
   it("answers at once, as unknown, while QEMU owes an answer, and recovers when it comes", async () => {
@@ -106,7 +113,9 @@ describe("a guest's session", () => {
     await session.keepConnected();
     let answer: (value: object) => void = () => undefined;
     server.on("device_add", () => new Promise<object>((resolve) => (answer = resolve)));
-    await expect(session.execute("device_add", { driver: "x" }, { deadlineMs: 20 })).rejects.toMatchObject({ code: "DEADLINE_EXCEEDED" });
+    await expect(session.execute("device_add", { driver: "x" }, { deadlineMs: 20 })).rejects.toMatchObject({
+      code: "DEADLINE_EXCEEDED",
+    });
     told.length = 0;
     answer({});
     await waitFor(() => told.includes("resync"));
@@ -127,7 +136,9 @@ describe("a guest's session", () => {
 
   it("takes a request back when QEMU refuses it", async () => {
     await session.keepConnected();
-    await expect(session.requesting("reset", () => session.execute("system_reset"))).rejects.toMatchObject({ code: "QMP_COMMAND_FAILED" });
+    await expect(session.requesting("reset", () => session.execute("system_reset"))).rejects.toMatchObject({
+      code: "QMP_COMMAND_FAILED",
+    });
     expect(session.view.requested.size).toBe(0);
   });
 
@@ -163,7 +174,9 @@ describe("a guest's session", () => {
     await session.keepConnected();
     await session.release();
     qemu.end({ exitCode: 0 });
-    await expect(session.execute("query-status", {}, { deadlineMs: 1_000 })).rejects.toMatchObject({ code: expect.stringMatching(/CLOSED|GUEST_CRASHED/) as string });
+    await expect(session.execute("query-status", {}, { deadlineMs: 1_000 })).rejects.toMatchObject({
+      code: expect.stringMatching(/CLOSED|GUEST_CRASHED/) as string,
+    });
     expect(told).toEqual(["resync"]);
   });
 });

@@ -44,28 +44,33 @@ describe("a set of slots", () => {
       fc.record({ do: fc.constant("release" as const), slot: fc.nat(70) }),
     );
     fc.assert(
-      fc.property(fc.integer({ min: 0, max: 66 }), fc.uniqueArray(fc.nat(65)), fc.array(action), (size, wanted, actions) => {
-        const reserved = wanted.filter((slot) => slot < size);
-        const slots = new SlotSet({ of: "slot", size, reserved });
-        const taken = new Set(reserved);
-        for (const step of actions) {
-          if (step.do === "release") {
-            slots.release(step.slot);
-            if (!reserved.includes(step.slot)) taken.delete(step.slot);
-            continue;
+      fc.property(
+        fc.integer({ min: 0, max: 66 }),
+        fc.uniqueArray(fc.nat(65)),
+        fc.array(action),
+        (size, wanted, actions) => {
+          const reserved = wanted.filter((slot) => slot < size);
+          const slots = new SlotSet({ of: "slot", size, reserved });
+          const taken = new Set(reserved);
+          for (const step of actions) {
+            if (step.do === "release") {
+              slots.release(step.slot);
+              if (!reserved.includes(step.slot)) taken.delete(step.slot);
+              continue;
+            }
+            const first = Array.from({ length: size }, (_, i) => i).find((slot) => !taken.has(slot));
+            const possible = step.slot === undefined ? first !== undefined : step.slot < size && !taken.has(step.slot);
+            if (!possible) expect(() => slots.reserve(step.slot)).toThrow();
+            else {
+              const given = slots.reserve(step.slot);
+              expect(given).toBe(step.slot ?? first);
+              taken.add(given);
+            }
           }
-          const first = Array.from({ length: size }, (_, i) => i).find((slot) => !taken.has(slot));
-          const possible = step.slot === undefined ? first !== undefined : step.slot < size && !taken.has(step.slot);
-          if (!possible) expect(() => slots.reserve(step.slot)).toThrow();
-          else {
-            const given = slots.reserve(step.slot);
-            expect(given).toBe(step.slot ?? first);
-            taken.add(given);
-          }
-        }
-        expect(slots.free).toBe(size - taken.size);
-        for (let slot = 0; slot < size; slot++) expect(slots.isTaken(slot)).toBe(taken.has(slot));
-      }),
+          expect(slots.free).toBe(size - taken.size);
+          for (let slot = 0; slot < size; slot++) expect(slots.isTaken(slot)).toBe(taken.has(slot));
+        },
+      ),
     );
   });
 });

@@ -6,7 +6,10 @@ import { parseConnectUri } from "../../../src/libvirt/index.js";
 describe("parseConnectUri", () => {
   it.each([
     ["qemu:///system", { driver: "qemu", transport: "unix", path: "/system", daemonUri: "qemu:///system" }],
-    ["QEMU+TCP://host/system", { driver: "qemu", transport: "tcp", host: "host", port: 16_509, daemonUri: "qemu:///system" }],
+    [
+      "QEMU+TCP://host/system",
+      { driver: "qemu", transport: "tcp", host: "host", port: 16_509, daemonUri: "qemu:///system" },
+    ],
     ["qemu://host/system", { transport: "tls", host: "host", port: 16_514 }],
     ["qemu+ssh://me@host:2222/session", { transport: "ssh", user: "me", host: "host", port: 2222, path: "/session" }],
     ["qemu+tls://[2001:db8::1]:99/system", { transport: "tls", host: "2001:db8::1", port: 99 }],
@@ -25,7 +28,10 @@ describe("parseConnectUri", () => {
   });
 
   it("parts parameters by semicolons where there is no ampersand", () => {
-    expect(parseConnectUri("qemu:///system?socket=/a;mode=legacy").parameters).toEqual({ socket: "/a", mode: "legacy" });
+    expect(parseConnectUri("qemu:///system?socket=/a;mode=legacy").parameters).toEqual({
+      socket: "/a",
+      mode: "legacy",
+    });
   });
 
   it.each([
@@ -50,13 +56,20 @@ describe("parseConnectUri", () => {
 
   it("answers or refuses whatever it is given, and nothing else", () => {
     fc.assert(
-      fc.property(fc.oneof(fc.string(), fc.string().map((tail) => `qemu+tcp://h/${tail}`), fc.webUrl()), (uri) => {
-        try {
-          parseConnectUri(uri);
-        } catch (error) {
-          expect(isHyperviseError(error, "INVALID_ARGUMENT")).toBe(true);
-        }
-      }),
+      fc.property(
+        fc.oneof(
+          fc.string(),
+          fc.string().map((tail) => `qemu+tcp://h/${tail}`),
+          fc.webUrl(),
+        ),
+        (uri) => {
+          try {
+            parseConnectUri(uri);
+          } catch (error) {
+            expect(isHyperviseError(error, "INVALID_ARGUMENT")).toBe(true);
+          }
+        },
+      ),
     );
   });
 });

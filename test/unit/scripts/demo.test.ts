@@ -16,11 +16,15 @@ function sink({ isTTY = false } = {}): NodeJS.WriteStream & { readonly text: () 
   const stream = new Writable({
     write(chunk: Buffer, _encoding, done) {
       text += chunk.toString();
+      stream.emit("line", chunk.toString());
       done();
     },
   });
   return Object.assign(stream as unknown as NodeJS.WriteStream, { isTTY, columns: 80, text: () => text });
 }
+
+// eslint-disable-next-line no-control-regex
+const COLOUR = /\u001b\[\d+m/g;
 
 let directory: string;
 beforeEach(async () => {
@@ -33,7 +37,15 @@ describe("the demo on the fake driver", () => {
     const stream = sink();
     const signal = new AbortController().signal;
     const output = join(directory, "out");
-    const exitCode = await runDemo({ driver: "fake", reason: "this is a test", accelerator: "auto", output, plain: false, signal, stream });
+    const exitCode = await runDemo({
+      driver: "fake",
+      reason: "this is a test",
+      accelerator: "auto",
+      output,
+      plain: false,
+      signal,
+      stream,
+    });
     expect(stream.text()).toContain("fake driver, because this is a test");
     expect(stream.text()).toContain("Everything held");
     expect(stream.text()).not.toContain("\u001b");
@@ -44,11 +56,9 @@ describe("the demo on the fake driver", () => {
   it("takes down what it has started when it is interrupted", async () => {
     const stream = sink();
     const interrupted = new AbortController();
-    const write = stream.write.bind(stream) as (chunk: string) => boolean;
-    stream.write = ((chunk: string) => {
-      if (chunk.includes("Attaching a disk")) interrupted.abort();
-      return write(chunk);
-    }) as typeof stream.write;
+    stream.on("line", (line: string) => {
+      if (line.includes("Attaching a disk")) interrupted.abort();
+    });
     const options = { driver: "fake", accelerator: "auto", output: directory, plain: true, stream } as const;
     expect(await runDemo({ ...options, signal: interrupted.signal })).toBe(130);
     expect(stream.text()).toContain("instance destroyed");
@@ -63,7 +73,10 @@ describe("what the demo shows", () => {
     await display.step("Doing it", async () => "done it");
     await display.step("With more to say", async () => display.detail("more"));
     display.close();
-    const lines = stream.text().split("\n").map((line) => line.split("\r\u001b[K").at(-1)?.replaceAll(/\u001b\[\d+m/g, ""));
+    const lines = stream
+      .text()
+      .split("\n")
+      .map((line) => line.split("\r\u001b[K").at(-1)?.replaceAll(COLOUR, ""));
     expect(lines.map((line) => line?.replace(/[\d.]+ s/, "0 s"))).toEqual([
       "✓ Doing it: done it (0 s)",
       "With more to say",
@@ -93,7 +106,9 @@ describe("what the demo shows", () => {
     await driver.close();
     const words: string[] = [];
     for await (const event of events) words.push(describeEvent(event));
-    expect(words).toEqual(expect.arrayContaining(["guest started (we did it)", "guest crashed (a fault)", "instance destroyed"]));
+    expect(words).toEqual(
+      expect.arrayContaining(["guest started (we did it)", "guest crashed (a fault)", "instance destroyed"]),
+    );
     expect(words.filter((text) => text.includes("undefined"))).toEqual([]);
   });
 });
@@ -121,7 +136,10 @@ describe("what the demo checks", () => {
     const file = await open(join(directory, "left"), "r");
     try {
       const lines = await hostLeftovers(directory, "00000000-0000-4000-8000-000000000000", ["kept"]);
-      expect(lines.filter((line) => !line.startsWith("interface "))).toEqual(["file left", `open file ${join(directory, "left")}`]);
+      expect(lines.filter((line) => !line.startsWith("interface "))).toEqual([
+        "file left",
+        `open file ${join(directory, "left")}`,
+      ]);
     } finally {
       await file.close();
     }

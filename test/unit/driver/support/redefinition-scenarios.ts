@@ -18,7 +18,12 @@ const after =
 const justRunning = after(() => Promise.resolve());
 
 export const REDEFINITION_SCENARIOS: readonly Scenario[] = [
-  { name: "suspend", failure: "undone", arrange: justRunning, act: ({ driver }, options) => driver.suspend(instance, options) },
+  {
+    name: "suspend",
+    failure: "undone",
+    arrange: justRunning,
+    act: ({ driver }, options) => driver.suspend(instance, options),
+  },
   {
     name: "resume",
     failure: "undone",
@@ -37,7 +42,12 @@ export const REDEFINITION_SCENARIOS: readonly Scenario[] = [
     arrange: after(({ driver }) => driver.rescue(instance)),
     act: ({ driver }, options) => driver.unrescue(instance, options),
   },
-  { name: "rebuild", failure: "settling", arrange: justRunning, act: ({ driver }, options) => driver.rebuild(instance, "debian", options) },
+  {
+    name: "rebuild",
+    failure: "settling",
+    arrange: justRunning,
+    act: ({ driver }, options) => driver.rebuild(instance, "debian", options),
+  },
   {
     name: "live snapshot",
     failure: "undone",
@@ -50,12 +60,18 @@ export const REDEFINITION_SCENARIOS: readonly Scenario[] = [
     arrange: justRunning,
     act: ({ driver }, options) => driver.snapshot(instance, "snap-1", { ...options, mode: "cold" }).result,
   },
-  { name: "resize", failure: "undone", arrange: justRunning, act: ({ driver }, options) => driver.resize(instance, LARGE, options).result },
+  {
+    name: "resize",
+    failure: "undone",
+    arrange: justRunning,
+    act: ({ driver }, options) => driver.resize(instance, LARGE, options).result,
+  },
   {
     name: "migrateDiskAndPowerOff",
     failure: "undone",
     arrange: justRunning,
-    act: ({ driver }, options) => driver.migrateDiskAndPowerOff(instance, LARGE, { ...options, destination: "shared-storage" }),
+    act: ({ driver }, options) =>
+      driver.migrateDiskAndPowerOff(instance, LARGE, { ...options, destination: "shared-storage" }),
   },
   {
     name: "confirmMigration",
