@@ -1,9 +1,13 @@
 /** Bringing a guest into memory. All or nothing: when it fails, QEMU is gone and the guest is as it was. */
+import { statfs } from "node:fs/promises";
+import { statfs } from "node:fs/promises";
 import { isDeepStrictEqual } from "node:util";
 import { Deadline, DeadlineExceededError, abortErrorOf, isHyperviseError, withRollback } from "../../core/index.js";
 import type { CommonOptions } from "../../core/index.js";
 import { GuestCrashedError, GuestStartError, InvalidStateError } from "../../driver/index.js";
 import { QmpError } from "../../qmp/index.js";
+import { DiskFullError } from "../../storage/index.js";
+import { DiskFullError } from "../../storage/index.js";
 import { trimConsoleLog } from "../console/console-log.js";
 import { watchConsoleLog } from "../console/console-watch.js";
 import type { GuestCore } from "../guest-core.js";
@@ -138,7 +142,19 @@ async function explain(
   const late = error instanceof DeadlineExceededError;
   if (late && deadline !== undefined && deadline < startMs) return error;
   if (!late && !(error instanceof QmpError) && !(error instanceof GuestCrashedError)) return error;
+  // QEMU writes files of its own, and says of a full disk only in words.
+  if (await isFull(core.files.directory))
+    return new DiskFullError("the file system of the state directory is full", {
+      instance: core.instance,
+      cause: error,
+    });
   const words = await tailOf(core.files.log);
+  if (await isFull(core.files.directory)) {
+    return new DiskFullError("the file system of the state directory is full", {
+      instance: core.instance,
+      cause: error,
+    });
+  }
   const started = new GuestStartError(late ? "QEMU did not come up in time" : "QEMU did not start the guest", {
     instance: core.instance,
     retryable: late,
@@ -147,4 +163,17 @@ async function explain(
   });
   started.attachUndoErrors(error.undoErrors);
   return started;
+}
+
+/** QEMU, which has files to make there, says only that it failed. */
+async function isFull(directory: string): Promise<boolean> {
+  const { bavail, bsize } = await statfs(directory);
+  return bavail * bsize < 4_096;
+}
+
+async function isFull(directory: string): Promise<boolean> {
+  return statfs(directory).then(
+    ({ bavail }) => bavail === 0,
+    () => false,
+  );
 }
