@@ -1,12 +1,10 @@
 /** Bringing a guest into memory. All or nothing: when it fails, QEMU is gone and the guest is as it was. */
 import { statfs } from "node:fs/promises";
-import { statfs } from "node:fs/promises";
 import { isDeepStrictEqual } from "node:util";
 import { Deadline, DeadlineExceededError, abortErrorOf, isHyperviseError, withRollback } from "../../core/index.js";
 import type { CommonOptions } from "../../core/index.js";
 import { GuestCrashedError, GuestStartError, InvalidStateError } from "../../driver/index.js";
 import { QmpError } from "../../qmp/index.js";
-import { DiskFullError } from "../../storage/index.js";
 import { DiskFullError } from "../../storage/index.js";
 import { trimConsoleLog } from "../console/console-log.js";
 import { watchConsoleLog } from "../console/console-watch.js";
@@ -142,12 +140,6 @@ async function explain(
   const late = error instanceof DeadlineExceededError;
   if (late && deadline !== undefined && deadline < startMs) return error;
   if (!late && !(error instanceof QmpError) && !(error instanceof GuestCrashedError)) return error;
-  // QEMU writes files of its own, and says of a full disk only in words.
-  if (await isFull(core.files.directory))
-    return new DiskFullError("the file system of the state directory is full", {
-      instance: core.instance,
-      cause: error,
-    });
   const words = await tailOf(core.files.log);
   if (await isFull(core.files.directory)) {
     return new DiskFullError("the file system of the state directory is full", {
@@ -169,11 +161,4 @@ async function explain(
 async function isFull(directory: string): Promise<boolean> {
   const { bavail, bsize } = await statfs(directory);
   return bavail * bsize < 4_096;
-}
-
-async function isFull(directory: string): Promise<boolean> {
-  return statfs(directory).then(
-    ({ bavail }) => bavail === 0,
-    () => false,
-  );
 }
