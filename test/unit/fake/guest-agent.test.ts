@@ -101,9 +101,9 @@ describe("the agent of a fake guest", () => {
   it("finds what was put into the guest before its first boot", async () => {
     const { guest, world } = await bench();
     const contents = new TextEncoder().encode("key");
-    await guest.inject!({ adminPassword: Secret.of("s3cret"), files: [{ path: "/root/key", contents }] });
+    await guest.inject!({ adminPassword: Secret.of("s3cret"), files: [{ path: "/etc/key", contents }] });
     await guest.start();
-    expect(world.guest(guest.uuid).file("/root/key")).toBe("key");
+    expect(world.guest(guest.uuid).file("/etc/key")).toBe("key");
     expect(world.guest(guest.uuid).checkPassword("root", "s3cret")).toBe(true);
     await expect(guest.inject!({ files: [] })).rejects.toMatchObject({ code: "INVALID_STATE" });
   });
