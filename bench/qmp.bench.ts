@@ -1,11 +1,12 @@
-// QMP round trips: ours against the least that a client in Node can be, on the same server in the same run. Prints medians
-// per operation and the ratio of CPU time and of wall time.
-import { fork } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+// QMP round trips: ours against the least that a client in Node can be, and against minimal clients in C and Python, on the same
+// server in the same run: one that does nothing, and a real QEMU. Prints medians per operation and the ratio of CPU time and of wall time.
+import { fork, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { QmpClient } from "../src/qmp/index.js";
+import { qmpPeers } from "./support/qmp-peers.js";
 import { RawQmpClient } from "./support/raw-qmp-client.js";
 
 /** What both clients are put through. */
@@ -88,8 +89,62 @@ function summary(samples: readonly Sample[]): Sample {
   return { wallUs: round(median(samples.map((s) => s.wallUs))), cpuUs: round(median(samples.map((s) => s.cpuUs))) };
 }
 
+/** Round trips of one command on one server: ours beside the peers, whose connection is their own. */
+async function besidePeers(path: string, count: number, depth: number): Promise<unknown> {
+  const samples: Record<string, Sample[]> = { ours: [] };
+  for (let i = 0; i < ROUNDS; i++) {
+    // One client a time: QEMU serves no second one.
+    const qmp = await QmpClient.open({ path });
+    const client: Client = { execute: (command, args) => qmp.executeUntyped(command, args, { deadlineMs: 60_000 }) };
+    const work = (operations: number): Promise<void> => inLanes(client, depth, Math.ceil(operations / depth));
+    await work(count / 10 + 1);
+    samples["ours"]?.push(await measure(client, count, () => work(count)));
+    await qmp.close();
+    for (const [name, peer] of Object.entries(peers))
+      (samples[name] ??= []).push(await peer(path, "query-status", count, depth));
+  }
+  const medians = Object.fromEntries(Object.entries(samples).map(([name, list]) => [name, summary(list)]));
+  const ours = medians["ours"] as Sample;
+  const against = Object.entries(medians).filter(([name]) => name !== "ours");
+  return {
+    ...medians,
+    wallRatios: Object.fromEntries(against.map(([name, { wallUs }]) => [name, round(ours.wallUs / wallUs)])),
+    cpuRatios: Object.fromEntries(against.map(([name, { cpuUs }]) => [name, round(ours.cpuUs / cpuUs)])),
+  };
+}
+
+/** The same on a QEMU that runs no guest. */
+async function onQemu(): Promise<unknown> {
+  const socket = join(folder, "qemu.sock");
+  const args = [
+    "-machine",
+    "none",
+    "-nodefaults",
+    "-display",
+    "none",
+    "-S",
+    "-qmp",
+    `unix:${socket},server=on,wait=off`,
+  ];
+  const qemu = spawn("qemu-system-x86_64", args, { stdio: "ignore" });
+  const failed = new Promise<string>((resolve) => qemu.once("error", (error) => resolve(error.message)));
+  try {
+    const problem = await Promise.race([failed, appears(socket)]);
+    if (problem !== undefined) return { absent: problem };
+    return { inTurn: await besidePeers(socket, 2_000, 1), eightInFlight: await besidePeers(socket, 8_000, 8) };
+  } finally {
+    qemu.kill("SIGKILL");
+  }
+}
+
+async function appears(socket: string): Promise<undefined> {
+  while (!existsSync(socket)) await new Promise((resolve) => setTimeout(resolve, 20));
+  return undefined;
+}
+
 const folder = mkdtempSync(join(tmpdir(), "qmp-bench-"));
 const path = join(folder, "qmp.sock");
+const peers = await qmpPeers(folder);
 const server = fork(fileURLToPath(new URL("support/null-qmp-server.mjs", import.meta.url)), [path]);
 try {
   await new Promise((resolve) => server.once("message", resolve));
@@ -122,8 +177,17 @@ try {
   if (seen === 0) throw new Error("no event arrived");
   raw.close();
   await qmp.close();
+  const languages = {
+    nullServer: { inTurn: await besidePeers(path, 2_000, 1), eightInFlight: await besidePeers(path, 16_000, 8) },
+    qemu: await onQemu(),
+  };
   console.log(
-    JSON.stringify({ peer: "minimal Node client, same null server", unit: "microseconds per operation", ...result }),
+    JSON.stringify({
+      floor: "minimal Node client, same null server",
+      unit: "microseconds per operation",
+      ...result,
+      otherLanguages: languages,
+    }),
   );
 } finally {
   server.disconnect();

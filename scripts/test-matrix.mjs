@@ -1,0 +1,105 @@
+// `npm run test:matrix`: the integration tests with another release's QEMU, libvirt and tools, in a Debian system of their own
+// below the cache directory, which is made on first use (a minute, 1 GB). Wants root, on Debian or what descends from it.
+// `npm run test:matrix -- [--release trixie] [FILE…]` runs only the test files that contain one of the words.
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { aptInstall } from "./lib/apt-install.mjs";
+import { cacheDirectory } from "./lib/cache-directory.mjs";
+import { ensureDependencies, projectRoot } from "./lib/dependencies.mjs";
+import { createLog } from "./lib/progress.mjs";
+import { runCommand } from "./lib/run-command.mjs";
+import { runInherited } from "./lib/run-inherited.mjs";
+import { findCommand, packagesFor, SYSTEM_NEEDS } from "./lib/system-packages.mjs";
+import { ensureSetup } from "./setup.mjs";
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { release: { type: "string", default: "trixie" } },
+});
+const { release } = values;
+if (!/^[a-z]+$/.test(release)) throw new Error(`no name of a Debian release: ${release}`);
+
+/** What the tests need beside their packages, and minimal systems lack. */
+const BESIDES = ["ca-certificates", "cpio", "curl", "iputils-ping", "kmod", "openssl", "procps"];
+const LIBVIRT = ["network", "nwfilter", "storage", "nodedev", "secret", "interface", "lxc"].map(
+  (driver) => `libvirt-daemon-driver-${driver}`,
+);
+const DIRECTORIES = ["/proc", "/sys", "/dev"];
+const NODE = "/usr/local/bin/node";
+
+const log = createLog();
+const root = join(cacheDirectory(), "releases", release);
+const mark = join(root, ".complete");
+
+/** The archive that this machine's own packages come from. */
+async function archive() {
+  const { stdout } = await runCommand(["apt-get", "indextargets", "--format", "$(REPO_URI)"]);
+  const found = stdout.split("\n").find((line) => line.includes("debian/") && !line.includes("security"));
+  if (found === undefined) throw new Error("apt-get names no Debian archive; is this a Debian system?");
+  return found;
+}
+
+async function ensureSystem() {
+  if (existsSync(mark)) return;
+  if (!findCommand("debootstrap"))
+    await aptInstall(["debootstrap"], { log, logDirectory: join(cacheDirectory(), "logs") });
+  rmSync(root, { recursive: true, force: true });
+  mkdirSync(root, { recursive: true });
+  log(`Making a minimal Debian ${release} in ${root}`);
+  await runCommand(["debootstrap", "--variant=minbase", release, root, await archive()], { timeoutMs: 900_000 });
+  writeFileSync(join(root, "usr/sbin/policy-rc.d"), "#!/bin/sh\nexit 101\n", { mode: 0o755 });
+  const packages = [...packagesFor(SYSTEM_NEEDS, "apt"), ...LIBVIRT, ...BESIDES];
+  log(`Installing ${packages.length} packages there`);
+  await runCommand(["chroot", root, "apt-get", "install", "--yes", "--no-install-recommends", ...new Set(packages)], {
+    timeoutMs: 1_800_000,
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive", LC_ALL: "C.UTF-8" },
+  });
+  writeFileSync(mark, "");
+}
+
+/** A shell script's words that make the system our root, with this project, its cache and this Node in it. */
+function enter() {
+  const shared = [projectRoot, cacheDirectory()];
+  return [
+    "set -e",
+    'mount --bind "$ROOT" "$ROOT"',
+    ...DIRECTORIES.map((directory) => `mount --rbind ${directory} "$ROOT${directory}"`),
+    ...shared.flatMap((_, index) => [
+      `mkdir -p "$ROOT$SHARED${index}"`,
+      `mount --bind "$SHARED${index}" "$ROOT$SHARED${index}"`,
+    ]),
+    `touch "$ROOT${NODE}"`,
+    `mount --bind "$NODE" "$ROOT${NODE}"`,
+    'exec chroot "$ROOT" /bin/sh -c \'cd "$SHARED0" && exec "$@"\' sh "$@"',
+  ].join("\n");
+}
+
+function environment() {
+  return {
+    ...process.env,
+    TMPDIR: "/tmp",
+    ROOT: root,
+    SHARED0: projectRoot,
+    SHARED1: cacheDirectory(),
+    NODE: process.execPath,
+    HYPERVISE_CACHE: cacheDirectory(),
+    HYPERVISE_NO_INSTALL: "1",
+    PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+  };
+}
+
+if (process.getuid?.() !== 0) {
+  console.error("The tests with another release's programs want root.");
+  process.exit(2);
+}
+await ensureDependencies({ log });
+// The test guest is this machine's own; both releases boot the same one.
+const { ready, advice } = await ensureSetup({ need: "test", log });
+if (!ready) throw new Error(advice.join("\n"));
+await ensureSystem();
+const inside = (argv) =>
+  runInherited("unshare", ["--mount", "sh", "-c", enter(), "sh", ...argv], { env: environment() });
+await inside(["sh", "-c", "qemu-system-x86_64 --version | head -n 1; libvirtd --version"]);
+const vitest = [NODE, "node_modules/vitest/vitest.mjs", "run", "--project", "integration", ...positionals];
+process.exitCode = await inside([NODE, "scripts/in-sandbox.mjs", "--strict", "--", ...vitest]);
