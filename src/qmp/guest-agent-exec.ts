@@ -33,7 +33,7 @@ export async function execInGuest(
     deadline.throwIfExpired();
     return { signal: deadline.signal, deadlineMs: deadline.remainingMs + 1 };
   };
-  const input = options.input === undefined ? undefined : bytesOf(options.input).toString("base64");
+  const input = encodedInput(options.input);
   const { args, env } = options;
   const { pid } = await commands.start({ path, arg: args, env, "input-data": input, "capture-output": true }, wait());
   for (let pauseMs = polling.pollMinMs; ; pauseMs = Math.min(pauseMs * 2, polling.pollMaxMs)) {
@@ -43,9 +43,11 @@ export async function execInGuest(
   }
 }
 
-function bytesOf(input: NonNullable<GuestExecOptions["input"]>): Buffer {
-  if (Secret.is(input)) return Buffer.from(input.reveal());
-  return typeof input === "string" ? Buffer.from(input) : Buffer.from(input);
+/** What a program reads, as the agent takes it. */
+export function encodedInput(input: GuestExecOptions["input"]): string | undefined {
+  if (input === undefined) return undefined;
+  if (Secret.is(input)) return Buffer.from(input.reveal()).toString("base64");
+  return (typeof input === "string" ? Buffer.from(input) : Buffer.from(input)).toString("base64");
 }
 
 function resultOf(status: Qga.GuestExecStatus): GuestExecResult {

@@ -9,7 +9,9 @@ import { QmpDisconnectedError, QmpProtocolError, QmpStateError } from "./errors.
 import type * as Qga from "./generated/qga.gen.js";
 import { GuestAgentConnection } from "./guest-agent-connection.js";
 import type { UnansweredOutcome } from "./guest-agent-connection.js";
-import { execInGuest } from "./guest-agent-exec.js";
+import { encodedInput, execInGuest } from "./guest-agent-exec.js";
+import { startGuestProcess } from "./guest-agent-process.js";
+import type { GuestProcess } from "./guest-agent-process.js";
 import { readGuestFile, writeGuestFile } from "./guest-agent-files.js";
 import type { GuestFileCommands } from "./guest-agent-files.js";
 import { thawGuest, withFrozenGuest } from "./guest-agent-freeze.js";
@@ -195,6 +197,43 @@ export class GuestAgentClient implements AsyncDisposable {
         deadline,
       ),
     );
+  }
+
+  /**
+   * Starts a program of a Unix guest, by its absolute path, and gives its output while it runs. The guest's shell starts it with its output in files of a
+   * temporary directory, which are removed at the end; a program that is not there ends with 127. Of the time that `deadlineMs` (default `timeouts.execMs`) gives
+   * the program may use all: after it, or on abort, `exited` rejects, the streams are destroyed and the program is left running.
+   * @throws HyperviseError with code `GUEST_EXEC_FAILED` when the guest has no temporary directory; QmpCommandError, GuestAgentUnavailableError, DeadlineExceededError, AbortedError
+   */
+  async start(path: string, options: GuestExecOptions = {}): Promise<GuestProcess> {
+    const { execMs, pollMinMs, pollMaxMs, commandMs } = this.#timeouts;
+    const deadline = Deadline.after(options.deadlineMs ?? execMs, {
+      operation: "running a program in the guest",
+      clock: this.#clock,
+      signal: options.signal,
+    });
+    try {
+      const started = await startGuestProcess(path, options, {
+        commands: {
+          run: (program, args, wait) => this.exec(program, { args, ...wait }),
+          start: (args, wait) => this.execute("guest-exec", args, wait),
+          status: (pid, wait) => this.execute("guest-exec-status", { pid }, wait),
+          files: this.#files(),
+        },
+        clock: this.#clock,
+        pollMinMs,
+        pollMaxMs,
+        deadline,
+        lastMs: commandMs,
+        input: encodedInput(options.input),
+      });
+      const dispose = (): void => deadline.dispose();
+      started.exited.then(dispose, dispose);
+      return started;
+    } catch (error) {
+      deadline.dispose();
+      throw error;
+    }
   }
 
   /**

@@ -70,3 +70,4 @@ export type { GuestAgentTimeouts, QmpTimeouts } from "./timeouts.js";
 export type { TranscriptEntry, TranscriptHook } from "./transcript.js";
 export type { QmpTransport, QmpTransportSink } from "./transport.js";
 export { MAX_SOCKET_PATH_BYTES } from "./unix-transport.js";
+export type { GuestExit, GuestProcess } from "./guest-agent-process.js";

@@ -118,6 +118,20 @@ export class QmpJob implements AsyncDisposable {
   }
 
   /**
+   * Waits until the job is in one of these states or has ended, which `concluded` and `null` say, and tells in which. The job is not dismissed.
+   * @throws QmpDisconnectedError when the session ends first
+   */
+  waitForStatus(wanted: readonly Qapi.JobStatus[], options: QmpWaitOptions = {}): Promise<Qapi.JobStatus> {
+    return this.#within("waiting for a state of the job", options, async (deadline) => {
+      const { status } = await this.#tracker.waitUntil(
+        (job) => wanted.includes(job.status) || isOver(job),
+        deadline.signal,
+      );
+      return status;
+    });
+  }
+
+  /**
    * Waits until a mirror or an active commit has copied everything and follows its source, so that `complete()` can follow.
    * @throws QmpJobError when the job ends before that; it is dismissed
    */

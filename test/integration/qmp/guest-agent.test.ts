@@ -4,7 +4,8 @@ import { createConnection } from "node:net";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { DeadlineExceededError } from "../../../src/core/index.js";
+import { buffer, text } from "node:stream/consumers";
+import { AbortedError, DeadlineExceededError } from "../../../src/core/index.js";
 import { GuestAgentClient, QmpCommandError } from "../../../src/qmp/index.js";
 import { testGuest } from "../../lab/index.js";
 
@@ -70,6 +71,55 @@ describe("a client of a real guest agent", () => {
     });
     await using client = await GuestAgentClient.open({ path: agent.path });
     await client.ping();
+  });
+
+  it("gives a program's output while it runs, and leaves nothing behind", async () => {
+    await using client = await GuestAgentClient.open({ path: agent.path });
+    const waits = join(agent.folder, "go on");
+    const script = `echo first; while [ ! -e "$1" ]; do sleep 0.05; done; cat; echo "$GREETING" >&2; exit 3`;
+    const program = await client.start("/bin/sh", {
+      args: ["-c", script, "sh", waits],
+      input: "päron",
+      env: ["GREETING=hej", "PATH=/usr/bin:/bin"],
+    });
+    const output = program.stdout.setEncoding("utf8")[Symbol.asyncIterator]();
+    expect((await output.next()).value).toBe("first\n");
+    await writeFile(waits, "");
+    expect((await output.next()).value).toBe("päron");
+    expect(await text(program.stderr)).toBe("hej\n");
+    expect(await output.next()).toMatchObject({ done: true });
+    expect(await program.exited).toEqual({ exitCode: 3 });
+    await program.kill();
+  });
+
+  it("holds back output that nobody reads, all of it, and ends a program on request", async () => {
+    await using client = await GuestAgentClient.open({ path: agent.path });
+    const large = await client.start("/bin/sh", { args: ["-c", "head -c 3000000 /dev/zero"] });
+    large.stderr.resume();
+    expect((await buffer(large.stdout)).length).toBe(3_000_000);
+    expect(await large.exited).toEqual({ exitCode: 0 });
+    const endless = await client.start("/bin/sh", { args: ["-c", "exec sleep 600"] });
+    endless.stdout.resume();
+    endless.stderr.resume();
+    await endless.kill("SIGKILL");
+    expect(await endless.exited).toEqual({ signal: 9 });
+  });
+
+  it("lets go of a program when its caller gives up", async () => {
+    await using client = await GuestAgentClient.open({ path: agent.path });
+    const abort = new AbortController();
+    const program = await client.start("/bin/sh", { args: ["-c", "exec sleep 600"], signal: abort.signal });
+    const ended = rejection(program.exited);
+    const read = rejection(text(program.stdout));
+    abort.abort();
+    expect(await ended).toBeInstanceOf(AbortedError);
+    expect(await read).toBeInstanceOf(AbortedError);
+    await program.kill("SIGKILL");
+    expect(await rejection(client.start("/bin/sh", { deadlineMs: 1 }))).toBeInstanceOf(DeadlineExceededError);
+    const missing = await client.start("/no/such/program");
+    missing.stdout.resume();
+    expect(await text(missing.stderr)).toContain("/no/such/program");
+    expect(await missing.exited).toEqual({ exitCode: 127 });
   });
 
   it("runs programs, with input, output and exit code", async () => {
