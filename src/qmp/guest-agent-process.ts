@@ -50,19 +50,16 @@ const SIGNALS = { SIGTERM: "TERM", SIGKILL: "KILL", SIGINT: "INT", SIGHUP: "HUP"
 
 /** One output of the program: a file of the guest that is read as far as it goes. */
 class Output {
+  readonly handle: Int64;
   readonly stream: Readable;
   #wanted = false;
-  #woken: () => void = () => undefined;
 
-  constructor(
-    readonly handle: Int64,
-    wake: () => void,
-  ) {
-    this.#woken = wake;
+  constructor(handle: Int64, wake: () => void) {
+    this.handle = handle;
     this.stream = new Readable({
       read: () => {
         this.#wanted = true;
-        this.#woken();
+        wake();
       },
     });
     // Whoever reads only one of the two is not to die of the other.
