@@ -6,11 +6,25 @@ export interface FilteredPort {
   readonly macAddress: string;
   /** The interface on the host that carries the port's traffic; absent where there is none to filter (user-mode network). */
   readonly deviceName?: string;
+  /** The bridge that the interface is a port of; absent where it is none. */
+  readonly bridge?: string;
+  /** Addresses that the port may use. Absent: not known, and so not checked. */
   readonly fixedIps?: readonly { readonly address: string }[];
+  /** Further addresses that it may use, such as a virtual router's. */
+  readonly allowedAddressPairs?: readonly AllowedAddressPair[];
   readonly subnets?: readonly { readonly cidr: string; readonly gateway?: string; readonly dhcpServer?: string }[];
+  /** Ids. Absent: no groups apply, only anti-spoofing. Empty: nothing is permitted. */
   readonly securityGroups?: readonly string[];
   /** False: neither anti-spoofing nor security groups. Default true. */
   readonly portSecurityEnabled?: boolean;
+}
+
+/** As Neutron has it. */
+export interface AllowedAddressPair {
+  /** Address or CIDR. */
+  readonly address: string;
+  /** Default: the port's. */
+  readonly macAddress?: string;
 }
 
 /** The instance that filters belong to. */

@@ -34,7 +34,9 @@ interface VifBase {
   readonly network: VifNetwork;
   readonly model?: NicModel;
   readonly fixedIps?: readonly FixedIp[];
-  /** Ids of the security groups of the port. */
+  /** Addresses beside the fixed ones that the port may send from: an address or CIDR, and a MAC address where it is not the port's. */
+  readonly allowedAddressPairs?: readonly { readonly address: string; readonly macAddress?: string }[];
+  /** Ids of the security groups of the port. Absent: none apply. Empty: nothing is permitted. */
   readonly securityGroups?: readonly string[];
   /** False switches off anti-spoofing and security groups for the port. Default true. */
   readonly portSecurityEnabled?: boolean;
@@ -42,6 +44,8 @@ interface VifBase {
   readonly tag?: string;
   /** Transmit and receive queue pairs, 1 to 256. Default 1. */
   readonly queues?: number;
+  /** Place in the boot order, which disks and ports share: 0 boots first; absent: not booted from. */
+  readonly bootIndex?: number;
 }
 
 /** A VIF on a Linux bridge of the host, by a TAP. */
