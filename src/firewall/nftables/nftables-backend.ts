@@ -1,0 +1,262 @@
+/** Policies in the kernel's nftables: two tables of ours, changed by one transaction of the size of the change. */
+import { randomBytes } from "node:crypto";
+import { InvalidArgumentError } from "../../core/index.js";
+import type { CommandRunner } from "../../host/index.js";
+import { FirewallError } from "../errors.js";
+import type { FilterCounter, FirewallBackend, PortCounters } from "../policy/firewall-backend.js";
+import type { PolicyChange, PolicyState } from "../policy/policy-state.js";
+import type { InstancePolicy } from "../policy/port-policy.js";
+import { BridgeNetfilter, bridgeNetfilterMissing } from "./bridge-netfilter.js";
+import { Dispatch } from "./dispatch.js";
+import { transition } from "./fragment.js";
+import type { Fragment, TableKey } from "./fragment.js";
+import { groupFragment, membersFragment, providerRules } from "./group-fragments.js";
+import { FIXED, groupNames, portNames } from "./names.js";
+import { Nft } from "./nft.js";
+import { permissionFragment, portKey, sourceFragment } from "./port-fragments.js";
+import type { OwnedPort } from "./port-fragments.js";
+import { skeleton } from "./skeleton.js";
+import type { TrackingMode } from "./skeleton.js";
+
+export interface NftablesBackendOptions {
+  readonly commands: CommandRunner;
+  /** Name of our tables. */
+  readonly table: string;
+  /** Default: `bridge` where the kernel can, else `inet`. */
+  readonly mode?: TrackingMode;
+  readonly timeoutMs: number;
+}
+
+/** What is in force. */
+interface InForce {
+  readonly mode: TrackingMode;
+  readonly table: TableKey;
+  readonly fragments: Map<string, readonly Fragment[]>;
+  readonly dispatch: Dispatch;
+  /** A counter that only this process knows: where it is, our tables are. */
+  readonly mark: string;
+}
+
+export class NftablesBackend implements FirewallBackend {
+  readonly #nft: Nft;
+  readonly #bridges: BridgeNetfilter;
+  readonly #names: Readonly<Record<TableKey, string>>;
+  #mode: TrackingMode | undefined;
+  #inForce: InForce | undefined;
+
+  constructor({ commands, table, mode, timeoutMs }: NftablesBackendOptions) {
+    this.#nft = new Nft(commands, timeoutMs);
+    this.#bridges = new BridgeNetfilter(commands);
+    this.#names = { bridge: table, inet: table };
+    this.#mode = mode;
+  }
+
+  /** Where flows are tracked; undefined before the first change. */
+  get mode(): TrackingMode | undefined {
+    return this.#inForce?.mode;
+  }
+
+  async replace(state: PolicyState): Promise<void> {
+    const mode = await this.#chooseMode();
+    const { text, permissions: table } = skeleton(mode, this.#names);
+    const fragments = new Map<string, readonly Fragment[]>();
+    const dispatch = new Dispatch(mode, table);
+    const owned = [...state.instances.values()].flatMap(portsOf);
+    for (const port of owned) fragments.set(portKey(port), portFragments(port, state, table));
+    for (const group of state.groups.values()) fragments.set(`group/${group.id}`, [groupFragment(group, table)]);
+    for (const [id, ranges] of state.members) fragments.set(`members/${id}`, [membersFragment(id, ranges, table)]);
+    for (const [name, fragment] of dispatch.move([], owned.filter(isDecided)).fragments)
+      fragments.set(name, [fragment]);
+    const mark = `mark_${randomBytes(8).toString("hex")}`;
+    const lines = transition([], [...fragments.values()].flat(), this.#names);
+    const provider = this.#providerLines(state, table);
+    await this.#switchOn(mode, owned);
+    const marks = this.#tables(mode).map((key) => `add counter ${key} ${this.#names[key]} ${mark}\n`);
+    await this.#nft.apply(text + [...lines, ...provider].map((line) => `${line}\n`).join("") + marks.join(""));
+    this.#inForce = { mode, table, fragments, dispatch, mark };
+  }
+
+  async commit(change: PolicyChange): Promise<void> {
+    const inForce = this.#inForce;
+    if (inForce === undefined) return this.replace(change.after);
+    const { before, after, instances } = change;
+    const { table, fragments, dispatch, mode } = inForce;
+    const was = [...instances].flatMap((uuid) => portsOf(before.instances.get(uuid)));
+    const is = [...instances].flatMap((uuid) => portsOf(after.instances.get(uuid)));
+    const next = new Map<string, readonly Fragment[]>();
+    for (const port of was) next.set(portKey(port), []);
+    for (const port of [...is, ...portsThatSendDifferently(change)])
+      next.set(portKey(port), portFragments(port, after, table));
+    for (const id of change.groups) {
+      const group = after.groups.get(id);
+      next.set(`group/${id}`, group === undefined ? [] : [groupFragment(group, table)]);
+    }
+    for (const id of change.members) {
+      const ranges = after.members.get(id);
+      next.set(`members/${id}`, ranges === undefined ? [] : [membersFragment(id, ranges, table)]);
+    }
+    const [out, come] = [was.filter(isDecided), is.filter(isDecided)];
+    const moved = dispatch.move(out, come);
+    for (const name of moved.names) {
+      const fragment = moved.fragments.get(name);
+      next.set(name, fragment === undefined ? [] : [fragment]);
+    }
+    const old = [...next.keys()].flatMap((name) => fragments.get(name) ?? []);
+    const lines = [
+      ...transition(old, [...next.values()].flat(), this.#names),
+      ...(change.providerRules ? this.#providerLines(after, table) : []),
+    ];
+    try {
+      await this.#switchOn(mode, is);
+      await this.#nft.apply(lines.map((line) => `${line}\n`).join(""));
+    } catch (error) {
+      dispatch.move(come, out);
+      throw error;
+    }
+    for (const [name, list] of next) {
+      if (list.length === 0) fragments.delete(name);
+      else fragments.set(name, list);
+    }
+    await this.#switchOffUnused(was, after);
+  }
+
+  async intact(): Promise<boolean> {
+    if (this.#inForce === undefined) return false;
+    const { mark, mode } = this.#inForce;
+    const found = await Promise.all(this.#tables(mode).map((key) => this.#nft.hasCounter(key, this.#names[key], mark)));
+    return found.every(Boolean);
+  }
+
+  async remove(): Promise<void> {
+    const keys: readonly TableKey[] = ["bridge", "inet"];
+    const lines = keys.flatMap((key) => [
+      `add table ${key} ${this.#names[key]}`,
+      `delete table ${key} ${this.#names[key]}`,
+    ]);
+    await this.#nft.apply(lines.map((line) => `${line}\n`).join(""));
+    this.#inForce = undefined;
+    await this.#bridges.switchAllOff();
+  }
+
+  check(instance: InstancePolicy): void {
+    instance.ports.forEach((port, index) => {
+      const field = `instance.ports[${index}]`;
+      if (port.bridge === undefined)
+        throw new InvalidArgumentError({
+          field: `${field}.bridge`,
+          value: undefined,
+          expected: "the bridge that the interface is a port of",
+        });
+      if (port.groups !== undefined && !port.addressesKnown && this.#mode !== "bridge")
+        throw new InvalidArgumentError({
+          field: `${field}.fixedIps`,
+          value: undefined,
+          expected: "the addresses of a port that has security groups",
+        });
+    });
+  }
+
+  plan(state: PolicyState, instance: InstancePolicy): string {
+    const mode = this.#inForce?.mode ?? this.#mode ?? "inet";
+    const { permissions: table } = skeleton(mode, this.#names);
+    const owned = portsOf(instance);
+    const moved = new Dispatch(mode, table).move([], owned.filter(isDecided));
+    const groups = [...state.groups.values()].filter(({ id }) => owned.some(({ port }) => port.groups?.includes(id)));
+    const fragments = [
+      ...owned.flatMap((port) => portFragments(port, state, table)),
+      ...groups.map((group) => groupFragment(group, table)),
+      ...[...state.members].map(([id, ranges]) => membersFragment(id, ranges, table)),
+      ...moved.fragments.values(),
+    ];
+    return transition([], fragments, this.#names)
+      .map((line) => `${line}\n`)
+      .join("");
+  }
+
+  async portCounters(instance: InstancePolicy): Promise<readonly PortCounters[]> {
+    const { table } = this.#require();
+    const ports = portsOf(instance).filter(isDecided);
+    const names = ports.map(({ port }) => portNames(instance.uuid, port.id));
+    const counters = await this.#nft.counters(
+      table,
+      this.#names[table],
+      names.flatMap(({ total, dropped }) => [total, dropped]),
+    );
+    return ports.map(({ port }, index) => {
+      const none = { packets: 0n, bytes: 0n };
+      const [total = none, dropped = none] = counters.slice(index * 2);
+      const accepted = { packets: total.packets - dropped.packets, bytes: total.bytes - dropped.bytes };
+      return { portId: port.id, accepted, dropped };
+    });
+  }
+
+  async groupCounter(groupId: string): Promise<FilterCounter> {
+    const { table } = this.#require();
+    const [counter] = await this.#nft.counters(table, this.#names[table], [groupNames(groupId).counter]);
+    return counter ?? { packets: 0n, bytes: 0n };
+  }
+
+  #require(): InForce {
+    if (this.#inForce === undefined) throw new FirewallError("no filters are in force");
+    return this.#inForce;
+  }
+
+  #tables(mode: TrackingMode): readonly TableKey[] {
+    return mode === "inet" ? ["bridge", "inet"] : ["bridge"];
+  }
+
+  #providerLines(state: PolicyState, table: TableKey): readonly string[] {
+    const chain = `${table} ${this.#names[table]} ${FIXED.provider}`;
+    return [`flush chain ${chain}`, ...providerRules(state.providerRules).map((rule) => `add rule ${chain} ${rule}`)];
+  }
+
+  async #chooseMode(): Promise<TrackingMode> {
+    this.#mode ??= (await this.#nft.accepts(PROBE)) ? "bridge" : "inet";
+    return this.#mode;
+  }
+
+  async #switchOn(mode: TrackingMode, ports: readonly OwnedPort[]): Promise<void> {
+    if (mode !== "inet") return;
+    const bridges = new Set(ports.filter(isDecided).map(({ port }) => port.bridge ?? port.deviceName));
+    if (bridges.size === 0) return;
+    if (!(await this.#bridges.isThere())) throw bridgeNetfilterMissing();
+    for (const bridge of bridges) await this.#bridges.switchOn(bridge);
+  }
+
+  async #switchOffUnused(ports: readonly OwnedPort[], state: PolicyState): Promise<void> {
+    const left = new Set(ports.filter(isDecided).map(({ port }) => port.bridge ?? port.deviceName));
+    if (left.size === 0) return;
+    for (const instance of state.instances.values())
+      for (const owned of portsOf(instance))
+        if (isDecided(owned)) left.delete(owned.port.bridge ?? owned.port.deviceName);
+    for (const bridge of left) await this.#bridges.switchOff(bridge);
+  }
+}
+
+const PROBE = "table bridge hypervise_probe {\n chain c {\n  ct state established accept\n }\n}\n";
+
+function portsOf(instance: InstancePolicy | undefined): OwnedPort[] {
+  return (instance?.ports ?? []).map((port) => ({ instance: instance as InstancePolicy, port }));
+}
+
+/** Whether groups decide for the port. */
+function isDecided({ port }: OwnedPort): boolean {
+  return port.groups !== undefined;
+}
+
+function portFragments(owned: OwnedPort, state: PolicyState, table: TableKey): readonly Fragment[] {
+  const source = sourceFragment(owned);
+  return isDecided(owned) ? [source, permissionFragment(owned, state, table)] : [source];
+}
+
+/** A group that begins or ceases to permit everything to be sent changes the chains of the ports in it. */
+function portsThatSendDifferently({ before, after, groups }: PolicyChange): OwnedPort[] {
+  const changed = [...groups].filter((id) => {
+    const [was, is] = [before.groups.get(id), after.groups.get(id)];
+    return was !== undefined && is !== undefined && was.egressAny !== is.egressAny;
+  });
+  if (changed.length === 0) return [];
+  return [...after.instances.values()]
+    .flatMap(portsOf)
+    .filter(({ port }) => changed.some((id) => port.groups?.includes(id)));
+}

@@ -1,0 +1,126 @@
+/** Ends flows that were permitted and no longer are: a connection that is established is asked nothing any more. */
+import type { AddressRange } from "./address-range.js";
+import { rangeContains } from "./address-range.js";
+import { ruleKey } from "./group-policy.js";
+import type { GroupPolicy } from "./group-policy.js";
+import { permitsEgress, permitsIngress } from "./permits.js";
+import type { Flow } from "./permits.js";
+import type { PolicyChange } from "./policy-state.js";
+import type { InstancePolicy, PortPolicy } from "./port-policy.js";
+
+export interface FlowCutter {
+  /** After the change is in force. */
+  cut(change: PolicyChange): Promise<void>;
+}
+
+/** The flows that a host tracks. */
+export interface TrackedFlows<F extends Flow = Flow> {
+  /** Flows that one of the addresses is an end of; more may be given. */
+  list(addresses: readonly AddressRange[]): Promise<readonly F[]>;
+  /** Success for those that are gone. */
+  delete(flows: readonly F[]): Promise<void>;
+}
+
+export class TrackedFlowCutter<F extends Flow> implements FlowCutter {
+  readonly #tracked: TrackedFlows<F>;
+
+  constructor(tracked: TrackedFlows<F>) {
+    this.#tracked = tracked;
+  }
+
+  async cut(change: PolicyChange): Promise<void> {
+    const { gone, judged } = affectedPorts(change);
+    const addresses = [...gone, ...judged].flatMap((port) => port.addresses);
+    if (addresses.length === 0) return;
+    const flows = await this.#tracked.list(addresses);
+    const doomed = flows.filter(
+      (flow) => gone.some((port) => hasEnd(port, flow)) || judged.some((port) => !isPermitted(change, port, flow)),
+    );
+    if (doomed.length > 0) await this.#tracked.delete(doomed);
+  }
+}
+
+/** `gone`: ports that were taken out, whose addresses may be another's tomorrow. `judged`: ports that may have lost a permission. */
+export function affectedPorts(change: PolicyChange): {
+  readonly gone: readonly PortPolicy[];
+  readonly judged: readonly PortPolicy[];
+} {
+  const { before, after, instances } = change;
+  const lost = groupsThatLost(change);
+  const gained = change.providerRules && after.providerRules.length > 0;
+  const gone: PortPolicy[] = [];
+  const judged = new Set<PortPolicy>();
+  for (const uuid of instances) {
+    const present = after.instances.get(uuid);
+    for (const port of before.instances.get(uuid)?.ports ?? []) {
+      const now = present?.ports.find(({ id }) => id === port.id);
+      if (now !== undefined) judged.add(now);
+      // Ports of an instance that is still there are without filters now; their flows are not ours to judge.
+      else if (present === undefined) gone.push(port);
+    }
+    for (const port of present?.ports ?? []) judged.add(port);
+  }
+  if (lost.size > 0 || gained) {
+    for (const instance of after.instances.values())
+      for (const port of instance.ports) if (gained || isInOneOf(port, lost)) judged.add(port);
+  }
+  const owned = (port: PortPolicy): boolean => port.groups !== undefined && port.applied;
+  return { gone: withoutOwners(gone, after.instances.values()), judged: [...judged].filter(owned) };
+}
+
+/** Groups that permit less than they did. */
+function groupsThatLost({ before, after, groups, members }: PolicyChange): ReadonlySet<string> {
+  const lost = new Set<string>();
+  for (const id of groups) {
+    const [was, is] = [before.groups.get(id), after.groups.get(id)];
+    if (was !== undefined && is !== undefined && permitsLess(was, is)) lost.add(id);
+  }
+  const shrunk = [...members].filter((id) => {
+    const is = after.members.get(id) ?? [];
+    return (before.members.get(id) ?? []).some((range) => !is.some((other) => rangeContains(other, range)));
+  });
+  for (const group of after.groups.values()) {
+    const refers = [...group.ingress, ...group.egress].some(
+      ({ remote }) => remote !== undefined && "groupId" in remote && shrunk.includes(remote.groupId),
+    );
+    if (refers) lost.add(group.id);
+  }
+  return lost;
+}
+
+function permitsLess(was: GroupPolicy, is: GroupPolicy): boolean {
+  if (was.egressAny && !is.egressAny) return true;
+  return (["ingress", "egress"] as const).some((direction) => {
+    const kept = new Set(is[direction].map(ruleKey));
+    return was[direction].some((rule) => !kept.has(ruleKey(rule)));
+  });
+}
+
+function isPermitted({ after }: PolicyChange, port: PortPolicy, flow: Flow): boolean {
+  if (isEnd(port, flow, flow.source) && !permitsEgress(after, port, flow)) return false;
+  return !isEnd(port, flow, flow.destination) || permitsIngress(after, port, flow);
+}
+
+function hasEnd(port: PortPolicy, flow: Flow): boolean {
+  return isEnd(port, flow, flow.source) || isEnd(port, flow, flow.destination);
+}
+
+function isEnd({ addresses }: PortPolicy, { version }: Flow, address: bigint): boolean {
+  return addresses.some((range) => range.version === version && range.first <= address && address <= range.last);
+}
+
+function isInOneOf({ groups = [] }: PortPolicy, ids: ReadonlySet<string>): boolean {
+  return groups.some((id) => ids.has(id));
+}
+
+/** Ports none of whose addresses another port of the host has. */
+function withoutOwners(ports: readonly PortPolicy[], instances: Iterable<InstancePolicy>): PortPolicy[] {
+  if (ports.length === 0) return [];
+  const others = [...instances].flatMap((instance) => instance.ports.flatMap(({ addresses }) => addresses));
+  const overlaps = (one: AddressRange, other: AddressRange): boolean =>
+    one.version === other.version && one.first <= other.last && other.first <= one.last;
+  return ports.map((port) => ({
+    ...port,
+    addresses: port.addresses.filter((range) => !others.some((other) => overlaps(range, other))),
+  }));
+}

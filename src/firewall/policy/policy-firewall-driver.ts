@@ -1,0 +1,280 @@
+/** The course of things that all filtering drivers share: what is read when, what follows what, and what happens when the host refuses. */
+import { asError, ConflictError, MemoryStateStore } from "../../core/index.js";
+import type { StateStore } from "../../core/index.js";
+import { FirewallError } from "../errors.js";
+import type { FilteredInstance, FirewallDriver } from "../firewall-driver.js";
+import type { SecurityGroupSource } from "../security-group-source.js";
+import { ChangeQueue } from "./change-queue.js";
+import type { Mutation } from "./change-queue.js";
+import type { FilterCounter, FirewallBackend, PortCounters } from "./firewall-backend.js";
+import { FilterRecords } from "./filter-records.js";
+import type { FlowCutter } from "./flow-cutter.js";
+import { GroupReader } from "./group-reader.js";
+import { EMPTY_POLICY, groupsOf } from "./policy-state.js";
+import type { PolicyState } from "./policy-state.js";
+import { compileInstance } from "./port-policy.js";
+import type { CompileOptions, FilterPhase, InstancePolicy } from "./port-policy.js";
+import { checkFilteredInstance, groupIdCheck } from "./validate-security-group.js";
+
+export interface PolicyFirewallOptions extends Partial<CompileOptions> {
+  readonly groups: SecurityGroupSource;
+  /** Where it is kept what is to be in force, so that a new process makes it so before it does anything else. Default: nowhere. */
+  readonly state?: StateStore;
+}
+
+/** What is told of an instance that is to be unfiltered. */
+type InstanceId = Pick<FilteredInstance, "uuid" | "name">;
+
+/**
+ * A firewall on a back end. Calls for different instances may overlap; what they change goes to the host in one transaction where it can. The first call puts in force what the
+ * state store remembers, in place of whatever an earlier process left.
+ */
+export class PolicyFirewallDriver implements FirewallDriver {
+  readonly #backend: FirewallBackend;
+  readonly #reader: GroupReader;
+  readonly #records: FilterRecords;
+  readonly #queue: ChangeQueue;
+  readonly #options: CompileOptions;
+  #deferrals = 0;
+  #deferred: Mutation[] = [];
+  /** Phases that deferred changes will bring, by instance. */
+  readonly #promised = new Map<string, FilterPhase | undefined>();
+  #opening: Promise<void> | undefined;
+
+  constructor(backend: FirewallBackend, flows: FlowCutter, options: PolicyFirewallOptions) {
+    const { groups, state = new MemoryStateStore(), allowSameNetwork = false } = options;
+    this.#backend = backend;
+    this.#reader = new GroupReader(groups);
+    this.#records = new FilterRecords(state);
+    this.#options = { allowSameNetwork };
+    this.#queue = new ChangeQueue({ backend, records: this.#records, flows });
+  }
+
+  /** Ports that had their groups in force keep them, with their new addresses; new ones are shut until `applyInstanceFilter`. */
+  async setupBasicFiltering(instance: FilteredInstance): Promise<void> {
+    const given = this.#check(instance);
+    await this.#open();
+    await this.#change(given.uuid, "basic", (state) => {
+      const previous = state.instances.get(given.uuid);
+      const policy = compileInstance(given, "basic", this.#options, appliedPorts(previous));
+      return { instances: new Map([[given.uuid, policy]]) };
+    });
+  }
+
+  async prepareInstanceFilter(instance: FilteredInstance): Promise<void> {
+    await this.#withGroups(instance, "prepared");
+  }
+
+  /** @throws ConflictError when the instance was not prepared */
+  async applyInstanceFilter(instance: FilteredInstance): Promise<void> {
+    const { uuid } = this.#check(instance);
+    await this.#open();
+    await this.#change(uuid, "applied", (state) => {
+      const previous = state.instances.get(uuid);
+      if (previous === undefined || previous.phase === "basic")
+        throw new ConflictError("the instance's filter was not prepared", { instance: previous?.given ?? { uuid } });
+      return { instances: new Map([[uuid, compileInstance(previous.given, "applied", this.#options)]]) };
+    });
+  }
+
+  async refreshInstanceSecurityRules(instance: FilteredInstance): Promise<void> {
+    await this.#withGroups(instance, "applied");
+  }
+
+  async unfilterInstance({ uuid }: InstanceId): Promise<void> {
+    await this.#open();
+    await this.#change(uuid, undefined, (state) =>
+      state.instances.has(uuid) ? { instances: new Map([[uuid, undefined]]) } : {},
+    );
+  }
+
+  async instanceFilterExists({ uuid }: InstanceId): Promise<boolean> {
+    await this.#open();
+    if (this.#promised.has(uuid)) return this.#promised.get(uuid) === "applied";
+    return this.#queue.state.instances.get(uuid)?.phase === "applied";
+  }
+
+  async refreshSecurityGroupRules(securityGroupId: string): Promise<void> {
+    const id = groupIdCheck(securityGroupId, "securityGroupId");
+    await this.#open();
+    this.#reader.markChanged(id);
+    await this.#reader.inTurn(`rules/${id}`, async () => {
+      for (;;) {
+        const watch = this.#reader.watch();
+        try {
+          const group = await this.#reader.group(id);
+          const members = await this.#reader.missingMembers([group], this.#known);
+          const deferred = this.#deferrals > 0;
+          const done = await this.#submit((state) => {
+            if (!deferred && watch.isStale(members.keys())) return undefined;
+            return state.groups.has(id) ? { groups: new Map([[id, group]]), members } : {};
+          });
+          if (done) return;
+        } finally {
+          watch.end();
+        }
+      }
+    });
+  }
+
+  async refreshSecurityGroupMembers(securityGroupId: string): Promise<void> {
+    const id = groupIdCheck(securityGroupId, "securityGroupId");
+    await this.#open();
+    this.#reader.markChanged(id);
+    await this.#reader.inTurn(`members/${id}`, async () => {
+      if (!this.#queue.state.members.has(id) && this.#deferrals === 0) return;
+      const members = await this.#reader.members(id);
+      await this.#submit((state) => (state.members.has(id) ? { members: new Map([[id, members]]) } : {}));
+    });
+  }
+
+  async refreshProviderFirewallRules(): Promise<void> {
+    await this.#open();
+    await this.#reader.inTurn("provider", async () => {
+      const providerRules = await this.#reader.providerRules();
+      await this.#submit(() => ({ providerRules }));
+    });
+  }
+
+  filterDeferApplyOn(): void {
+    this.#deferrals += 1;
+  }
+
+  /** @throws what the first of the collected changes fails with; then none of them is in force */
+  async filterDeferApplyOff(): Promise<void> {
+    if (this.#deferrals === 0) return;
+    this.#deferrals -= 1;
+    if (this.#deferrals > 0) return;
+    const mutations = this.#deferred;
+    this.#deferred = [];
+    this.#promised.clear();
+    if (mutations.length > 0) await this.#queue.submitAll(mutations);
+  }
+
+  /** What would be put in force for an instance, as text for people; nothing is done. Groups are read from the source. */
+  async plan(instance: FilteredInstance): Promise<string> {
+    const given = this.#check(instance);
+    const policy = compileInstance(given, "applied", this.#options);
+    const { groups, members } = await this.#reader.missing(groupsOf(policy), this.#queue.state);
+    const { state } = this.#queue;
+    const planned = {
+      ...state,
+      instances: new Map([[policy.uuid, policy]]),
+      groups: new Map([...state.groups, ...groups]),
+      members: new Map([...state.members, ...members]),
+    };
+    return this.#backend.plan(planned, policy);
+  }
+
+  /** What the filters of an instance's ports have done. Empty for one that has none. */
+  async portCounters({ uuid }: InstanceId): Promise<readonly PortCounters[]> {
+    await this.#open();
+    const policy = this.#queue.state.instances.get(uuid);
+    return policy === undefined ? [] : this.#backend.portCounters(policy);
+  }
+
+  /** What the rules of a group have permitted on this host; zeros for a group that no port here is in. */
+  async groupCounter(securityGroupId: string): Promise<FilterCounter> {
+    const id = groupIdCheck(securityGroupId, "securityGroupId");
+    await this.#open();
+    return this.#queue.state.groups.has(id) ? this.#backend.groupCounter(id) : { packets: 0n, bytes: 0n };
+  }
+
+  /**
+   * Makes the host's filters what they are to be, with groups read anew, whatever somebody has done to them. Atomic: there is no moment without filters.
+   * @throws FirewallError; then what was there still is
+   */
+  async reconcile(): Promise<void> {
+    await this.#open();
+    await this.#queue.replaceAll((state) => this.#reload(state.instances));
+  }
+
+  /** Takes all filters of this driver out of the host and forgets them. For the end of a host's use, not of a process. */
+  async remove(): Promise<void> {
+    await this.#open();
+    await this.#queue.removeAll();
+  }
+
+  /** What need not be read. What is deferred can't know what will be known at its turn. */
+  get #known(): PolicyState {
+    return this.#deferrals > 0 ? EMPTY_POLICY : this.#queue.state;
+  }
+
+  #check(instance: FilteredInstance): FilteredInstance {
+    const given = checkFilteredInstance(instance, "instance");
+    this.#backend.check(compileInstance(given, "applied", this.#options));
+    return given;
+  }
+
+  async #withGroups(instance: FilteredInstance, phase: "prepared" | "applied"): Promise<void> {
+    const given = this.#check(instance);
+    await this.#open();
+    for (;;) {
+      const watch = this.#reader.watch();
+      try {
+        const ids = groupsOf(compileInstance(given, phase, this.#options));
+        const { groups, members } = await this.#reader.missing(ids, this.#known);
+        const deferred = this.#deferrals > 0;
+        const done = await this.#change(given.uuid, phase, (state) => {
+          // Known groups are as new as any; what was read meanwhile may not be, and what was known may be forgotten.
+          const unknown = ids.some((id) => !state.groups.has(id) && !groups.has(id));
+          if (!deferred && (unknown || watch.isStale([...groups.keys(), ...members.keys()]))) return undefined;
+          const policy = compileInstance(given, phase, this.#options, appliedPorts(state.instances.get(given.uuid)));
+          return {
+            instances: new Map([[given.uuid, policy]]),
+            groups: without(groups, state.groups),
+            members: without(members, state.members),
+          };
+        });
+        if (done) return;
+      } finally {
+        watch.end();
+      }
+    }
+  }
+
+  #change(uuid: string, phase: FilterPhase | undefined, mutation: Mutation): Promise<boolean> {
+    if (this.#deferrals > 0) this.#promised.set(uuid, phase);
+    return this.#submit(mutation);
+  }
+
+  /** False when the mutation asks for being made anew, with newer answers. */
+  async #submit(mutation: Mutation): Promise<boolean> {
+    if (this.#deferrals === 0) return this.#queue.submit(mutation);
+    this.#deferred.push(mutation);
+    return true;
+  }
+
+  #open(): Promise<void> {
+    this.#opening ??= this.#recover().catch((error: unknown) => {
+      this.#opening = undefined;
+      throw error;
+    });
+    return this.#opening;
+  }
+
+  async #recover(): Promise<void> {
+    const instances = new Map<string, InstancePolicy>();
+    for (const { instance, phase } of await this.#records.list())
+      instances.set(instance.uuid, compileInstance(instance, phase, this.#options));
+    await this.#queue.replaceAll(() => this.#reload(instances));
+  }
+
+  async #reload(instances: ReadonlyMap<string, InstancePolicy>): Promise<PolicyState> {
+    try {
+      const ids = [...instances.values()].flatMap(groupsOf);
+      const { groups, members } = await this.#reader.missing(ids, EMPTY_POLICY);
+      return { instances, groups, members, providerRules: await this.#reader.providerRules() };
+    } catch (error) {
+      throw new FirewallError("the security groups could not be read", { retryable: true, cause: asError(error) });
+    }
+  }
+}
+
+function appliedPorts(policy: InstancePolicy | undefined): ReadonlySet<string> {
+  return new Set((policy?.ports ?? []).filter(({ applied }) => applied).map(({ id }) => id));
+}
+
+function without<T>(map: ReadonlyMap<string, T>, known: ReadonlyMap<string, unknown>): ReadonlyMap<string, T> {
+  return new Map([...map].filter(([key]) => !known.has(key)));
+}
