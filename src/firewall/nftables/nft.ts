@@ -22,7 +22,11 @@ export class Nft {
     try {
       await this.#run(["-f", "-"], script);
     } catch (error) {
-      throw new FirewallError("the kernel did not take the filters", { cause: asError(error) });
+      const { detail } = error as { readonly detail?: string };
+      throw new FirewallError("the kernel did not take the filters", {
+        cause: asError(error),
+        ...(detail === undefined ? {} : { detail }),
+      });
     }
   }
 

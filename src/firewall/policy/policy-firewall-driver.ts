@@ -57,7 +57,7 @@ export class PolicyFirewallDriver implements FirewallDriver {
     await this.#change(given.uuid, "basic", (state) => {
       const previous = state.instances.get(given.uuid);
       const policy = compileInstance(given, "basic", this.#options, appliedPorts(previous));
-      return { instances: new Map([[given.uuid, policy]]) };
+      return { instances: new Map([[given.uuid, withGroupsOf(policy, previous)]]) };
     });
   }
 
@@ -273,6 +273,17 @@ export class PolicyFirewallDriver implements FirewallDriver {
 
 function appliedPorts(policy: InstancePolicy | undefined): ReadonlySet<string> {
   return new Set((policy?.ports ?? []).filter(({ applied }) => applied).map(({ id }) => id));
+}
+
+/** The ports that have groups in force with those, whatever they are to have next. */
+function withGroupsOf(policy: InstancePolicy, previous: InstancePolicy | undefined): InstancePolicy {
+  const ports = policy.ports.map((port) => {
+    const was = previous?.ports.find(({ id }) => id === port.id);
+    if (was?.applied !== true) return port;
+    const { groups: _, ...rest } = port;
+    return was.groups === undefined ? rest : { ...rest, groups: was.groups };
+  });
+  return { ...policy, ports };
 }
 
 function without<T>(map: ReadonlyMap<string, T>, known: ReadonlyMap<string, unknown>): ReadonlyMap<string, T> {

@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { NftablesFirewallDriver } from "../../../src/firewall/index.js";
 import { requirePackages, run } from "../../lab/index.js";
+import { expectAgreement } from "./agreement.js";
 import { firewallContract } from "./contract.js";
 import { FirewallLab } from "./firewall-lab.js";
 
@@ -15,6 +16,12 @@ describe("the nftables firewall", () => {
         await run(["nft", "delete", "table", family, "hypervise"]).catch(() => "");
     },
     isChange: ([command, first]) => command === "nft" && first === "-f",
+  });
+
+  it("agrees with the plain model on thousands of packets", async () => {
+    const { packets, passed } = await expectAgreement((lab) => new NftablesFirewallDriver({ groups: lab.groups }), 10);
+    expect(packets).toBeGreaterThan(2_000);
+    expect(passed).toBeGreaterThan(100);
   });
 
   it("leaves the tables of others alone, counts, and says what it would do", async () => {
