@@ -11,6 +11,7 @@ import { ensureDependencies } from "./lib/dependencies.mjs";
 import { currentSystem } from "./lib/operating-system.mjs";
 import { createLog } from "./lib/progress.mjs";
 import { CommandFailed } from "./lib/run-command.mjs";
+import { LIBVIRT_RELEASES, canFetchLibvirtSource, fetchLibvirtSource } from "./lib/libvirt-source.mjs";
 import { findCommand, installAdvice, missingNeeds, packagesFor } from "./lib/system-packages.mjs";
 
 /**
@@ -46,6 +47,13 @@ export async function ensureSetup({
   /** @type {SetupResult} */
   const result = { ready: missing.length === 0, installed, missing, advice };
   if (guest && missing.length === 0) Object.assign(result, await prepareGuest(log));
+  if (need === "test" && canFetchLibvirtSource()) {
+    const problem = await prepareLibvirtSource();
+    if (problem) {
+      result.ready = false;
+      result.advice.push(problem);
+    }
+  }
   if (result.guestProblem) {
     result.ready = false;
     result.advice.push(result.guestProblem);
@@ -76,6 +84,16 @@ async function prepareGuest(log) {
     if (error instanceof GuestUnavailable) return { guestProblem: `No test guest: ${error.message}` };
     if (error instanceof CommandFailed) return { guestProblem: `The test guest could not be built: ${error.message}` };
     throw error;
+  }
+}
+
+/** libvirt's own test data: thousands of documents to read and write. */
+async function prepareLibvirtSource() {
+  try {
+    for (const { release } of LIBVIRT_RELEASES) await fetchLibvirtSource(release, cacheDirectory());
+    return undefined;
+  } catch (error) {
+    return `No sources of libvirt: ${error instanceof Error ? error.message : String(error)}`;
   }
 }
 

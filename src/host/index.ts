@@ -31,6 +31,8 @@ export { deleteLink, linkExists, setLinkDown, setLinkMaster, setLinkUp } from ".
 export type { LinkOptions } from "./link.js";
 export { identityOf, isAlive, killProcess, readProcess, waitForExit } from "./process.js";
 export type { ProcessIdentity, ProcessInfo, WaitForExitOptions } from "./process.js";
+export { checkCpus, defaultAffinitySetter, onlineCpus, parseCpuList, setThreadAffinity } from "./thread-affinity.js";
+export type { AffinitySetter } from "./thread-affinity.js";
 export {
   IFF_MULTI_QUEUE,
   IFF_NO_PI,

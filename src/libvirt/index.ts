@@ -1,2 +1,2 @@
-export { parseConnectUri, TRANSPORTS } from "./rpc/index.js";
-export type { ConnectUri, Transport } from "./rpc/index.js";
+export * from "./rpc/index.js";
+export * from "./xml/index.js";

@@ -1,12 +1,12 @@
 /** Which chains decide for which address of which link: an address that several ports have is decided for by all of them. */
 import { formatRange, partitionRanges } from "../policy/address-range.js";
 import type { AddressRange } from "../policy/address-range.js";
+import type { PolicyState } from "../policy/policy-state.js";
 import type { Fragment, TableKey } from "./fragment.js";
-import { ownerChains, portNames } from "./names.js";
-import { portKey, quoted } from "./port-fragments.js";
-import type { OwnedPort } from "./port-fragments.js";
-import { PORT_SETS } from "./skeleton.js";
-import type { TrackingMode } from "./skeleton.js";
+import { portKey, profileOf } from "./port-fragments.js";
+import type { OwnedPort, Profile } from "./port-fragments.js";
+import { BY_INTERFACE, elementOf, quoted, setFor } from "./port-sets.js";
+import type { TrackingMode } from "./tracking-mode.js";
 
 /** Fragments that a move of ports has changed, by name; without entries for those that are gone. */
 export interface DispatchChange {
@@ -16,39 +16,47 @@ export interface DispatchChange {
 
 interface Place {
   readonly link: string;
-  readonly range: AddressRange | undefined;
+  /** Absent: the whole link. */
+  readonly range?: AddressRange;
   readonly owners: readonly OwnedPort[];
+}
+
+interface PlacedProfile extends Place {
+  readonly profile: Profile;
 }
 
 interface Link {
   readonly ports: Map<string, OwnedPort>;
-  /** Ports by address, of those that have single addresses. */
+  /** Ports by each single address that they have. */
   readonly byAddress: Map<string, Map<string, OwnedPort>>;
-  /** Ranges of more than one address. */
+  /** How many ranges of more than one address there are. */
   wide: number;
 }
+
+/** Addresses of a link to look at anew. */
+type Touched = Map<string, Map<string, AddressRange> | "all">;
 
 /** An index of the ports whose groups are in force, kept in step with what the host has. */
 export class Dispatch {
   readonly #mode: TrackingMode;
   readonly #table: TableKey;
   readonly #links = new Map<string, Link>();
-  readonly #places = new Map<string, Place>();
-  /** How many places each set of owners decides for. */
-  readonly #owners = new Map<string, { readonly owners: readonly OwnedPort[]; places: number }>();
+  readonly #places = new Map<string, PlacedProfile>();
+  /** Profiles, and how many places each decides for. */
+  readonly #profiles = new Map<string, { readonly profile: Profile; places: number }>();
 
   constructor(mode: TrackingMode, table: TableKey) {
     this.#mode = mode;
     this.#table = table;
   }
 
-  /** Takes ports out and puts ports in. The same with both exchanged takes it back. */
-  move(out: readonly OwnedPort[], come: readonly OwnedPort[]): DispatchChange {
-    const touched = new Map<string, Set<string> | "all">();
+  /** Takes ports out and puts ports in, whose groups are those of the state. The same with both exchanged, and the state before, takes it back. */
+  move(out: readonly OwnedPort[], come: readonly OwnedPort[], state: PolicyState): DispatchChange {
+    const touched: Touched = new Map();
     for (const owned of out) this.#take(owned, touched);
     for (const owned of come) this.#put(owned, touched);
     const names = new Set<string>();
-    for (const [link, addresses] of touched) this.#rebuild(link, addresses, names);
+    for (const [link, addresses] of touched) this.#rebuild(link, addresses, state, names);
     const fragments = new Map<string, Fragment>();
     for (const name of names) {
       const fragment = this.#fragmentOf(name);
@@ -57,102 +65,84 @@ export class Dispatch {
     return { names, fragments };
   }
 
-  #take(owned: OwnedPort, touched: Map<string, Set<string> | "all">): void {
+  /** The elements that count what goes to a port, and what of it is refused, by set. */
+  countersOf(owned: OwnedPort): { readonly to: readonly Element[]; readonly refused: readonly Element[] } {
+    const places = [...this.#places.values()].filter(
+      ({ link, owners }) => link === this.#linkOf(owned) && owners.some((owner) => portKey(owner) === portKey(owned)),
+    );
+    return {
+      to: places.map((place) => placeElement("to", place)),
+      refused: places.map((place) => placeElement("refused", place)),
+    };
+  }
+
+  #take(owned: OwnedPort, touched: Touched): void {
     const name = this.#linkOf(owned);
     const link = this.#links.get(name);
-    if (link === undefined) return;
-    link.ports.delete(portKey(owned));
-    for (const range of rangesOf(owned)) {
+    if (link?.ports.delete(portKey(owned)) !== true) return;
+    for (const range of owned.port.addresses) {
+      touch(touched, name, range, link.wide > 0);
       if (range.first !== range.last) link.wide -= 1;
       else {
-        const address = formatRange(range);
-        const holders = link.byAddress.get(address);
+        const holders = link.byAddress.get(formatRange(range));
         holders?.delete(portKey(owned));
-        if (holders?.size === 0) link.byAddress.delete(address);
+        if (holders?.size === 0) link.byAddress.delete(formatRange(range));
       }
-      touch(touched, name, range, link.wide > 0);
     }
     touch(touched, name, undefined, false);
   }
 
-  #put(owned: OwnedPort, touched: Map<string, Set<string> | "all">): void {
+  #put(owned: OwnedPort, touched: Touched): void {
     const name = this.#linkOf(owned);
     const link: Link = this.#links.get(name) ?? { ports: new Map(), byAddress: new Map(), wide: 0 };
     this.#links.set(name, link);
     link.ports.set(portKey(owned), owned);
-    for (const range of rangesOf(owned)) {
+    for (const range of owned.port.addresses) {
       if (range.first !== range.last) link.wide += 1;
       else {
-        const address = formatRange(range);
-        const holders: Map<string, OwnedPort> = link.byAddress.get(address) ?? new Map<string, OwnedPort>();
-        holders.set(portKey(owned), owned);
-        link.byAddress.set(address, holders);
+        const holders = link.byAddress.get(formatRange(range)) ?? new Map<string, OwnedPort>();
+        link.byAddress.set(formatRange(range), holders.set(portKey(owned), owned));
       }
       touch(touched, name, range, link.wide > 0);
     }
     touch(touched, name, undefined, false);
   }
 
-  #rebuild(name: string, addresses: Set<string> | "all", names: Set<string>): void {
+  #rebuild(name: string, addresses: Map<string, AddressRange> | "all", state: PolicyState, names: Set<string>): void {
     const link = this.#links.get(name);
     if (link === undefined) return;
-    const wanted = this.#mode === "bridge" ? devicePlaces(name, link) : this.#addressPlaces(name, link, addresses);
     const prefix = `dispatch/${name}/`;
-    const looked =
-      addresses === "all" || this.#mode === "bridge"
-        ? [...this.#places.keys()].filter((place) => place.startsWith(prefix))
-        : [...addresses].map((address) => `${prefix}${address}`);
+    const whole = this.#mode === "bridge" || addresses === "all";
+    const wanted = this.#mode === "bridge" ? wholeLink(name, link) : addressPlaces(name, link, addresses);
+    const looked = whole
+      ? [...this.#places.keys()].filter((place) => place.startsWith(prefix))
+      : [...addresses.keys()].map((address) => `${prefix}${address}`);
     for (const place of looked) if (!wanted.has(place)) this.#setPlace(place, undefined, names);
-    for (const [place, value] of wanted) this.#setPlace(place, value, names);
+    for (const [place, value] of wanted)
+      this.#setPlace(place, { ...value, profile: profileOf(value.owners, state, this.#table) }, names);
     if (link.ports.size === 0) this.#links.delete(name);
   }
 
-  #addressPlaces(name: string, link: Link, addresses: Set<string> | "all"): Map<string, Place> {
-    if (addresses !== "all") {
-      const places = [...addresses].flatMap((address): [string, Place][] => {
-        const holders = link.byAddress.get(address);
-        const [first] = holders?.values() ?? [];
-        const range = first && rangesOf(first).find((own) => formatRange(own) === address);
-        return holders === undefined || range === undefined
-          ? []
-          : [[`dispatch/${name}/${address}`, { link: name, range, owners: [...holders.values()] }]];
-      });
-      return new Map(places);
-    }
-    const entries = [...link.ports.values()].flatMap((value) => rangesOf(value).map((range) => ({ range, value })));
-    return new Map(
-      partitionRanges(entries).map(({ range, values }) => [
-        `dispatch/${name}/${formatRange(range)}`,
-        { link: name, range, owners: values },
-      ]),
-    );
-  }
-
-  #setPlace(name: string, place: Place | undefined, names: Set<string>): void {
+  #setPlace(name: string, place: PlacedProfile | undefined, names: Set<string>): void {
     const was = this.#places.get(name);
-    if (was !== undefined) this.#count(was.owners, -1, names);
+    if (place !== undefined) this.#count(place.profile, 1, names);
+    if (was !== undefined) this.#count(was.profile, -1, names);
     if (place === undefined) this.#places.delete(name);
-    else {
-      this.#places.set(name, place);
-      this.#count(place.owners, 1, names);
-    }
+    else this.#places.set(name, place);
     names.add(name);
   }
 
-  #count(owners: readonly OwnedPort[], by: 1 | -1, names: Set<string>): void {
-    const name = ownersName(owners);
-    const entry = this.#owners.get(name) ?? { owners, places: 0 };
+  #count(profile: Profile, by: 1 | -1, names: Set<string>): void {
+    const entry = this.#profiles.get(profile.name) ?? { profile, places: 0 };
     entry.places += by;
-    if (entry.places === 0) this.#owners.delete(name);
-    else this.#owners.set(name, entry);
-    names.add(name);
+    if (entry.places === 0) this.#profiles.delete(profile.name);
+    else this.#profiles.set(profile.name, entry);
+    names.add(profile.name);
   }
 
   #fragmentOf(name: string): Fragment | undefined {
-    const owned = this.#owners.get(name);
-    if (owned !== undefined) return ownersFragment(owned.owners, this.#table);
     const place = this.#places.get(name);
-    return place === undefined ? undefined : placeFragment(place, this.#table);
+    return place === undefined ? this.#profiles.get(name)?.profile.fragment : placeFragment(place, this.#table);
   }
 
   #linkOf({ port }: OwnedPort): string {
@@ -160,67 +150,56 @@ export class Dispatch {
   }
 }
 
-function touch(
-  touched: Map<string, Set<string> | "all">,
-  link: string,
-  range: AddressRange | undefined,
-  overlapping: boolean,
-): void {
-  const known = touched.get(link) ?? new Set<string>();
+export interface Element {
+  readonly set: string;
+  readonly key: string;
+}
+
+function touch(touched: Touched, link: string, range: AddressRange | undefined, overlapping: boolean): void {
+  const known = touched.get(link) ?? new Map<string, AddressRange>();
   const wide = range !== undefined && range.first !== range.last;
   if (known === "all" || overlapping || wide) touched.set(link, "all");
-  else {
-    if (range !== undefined) known.add(formatRange(range));
-    touched.set(link, known);
-  }
+  else touched.set(link, range === undefined ? known : known.set(formatRange(range), range));
 }
 
-function devicePlaces(name: string, link: Link): Map<string, Place> {
+function wholeLink(name: string, link: Link): Map<string, Place> {
   const owners = [...link.ports.values()];
-  return new Map(owners.length === 0 ? [] : [[`dispatch/${name}/`, { link: name, range: undefined, owners }]]);
+  return new Map(owners.length === 0 ? [] : [[`dispatch/${name}/`, { link: name, owners }]]);
 }
 
-function rangesOf({ port }: OwnedPort): readonly AddressRange[] {
-  return port.addresses;
+function addressPlaces(name: string, link: Link, addresses: Map<string, AddressRange> | "all"): Map<string, Place> {
+  const places = new Map<string, Place>();
+  if (addresses !== "all") {
+    for (const [address, range] of addresses) {
+      const owners = [...(link.byAddress.get(address)?.values() ?? [])];
+      if (owners.length > 0) places.set(`dispatch/${name}/${address}`, { link: name, range, owners });
+    }
+    return places;
+  }
+  const entries = [...link.ports.values()].flatMap((value) => value.port.addresses.map((range) => ({ range, value })));
+  for (const { range, values } of partitionRanges(entries))
+    places.set(`dispatch/${name}/${formatRange(range)}`, { link: name, range, owners: values });
+  return places;
 }
 
-function ownersName(owners: readonly OwnedPort[]): string {
-  return `owners/${owners.map(portKey).sort().join("+")}`;
+function placeElement(kind: "from" | "to" | "refused", { link, range }: Place): Element {
+  if (range === undefined) return { set: BY_INTERFACE[kind], key: quoted(link) };
+  return { set: setFor(kind, range), key: elementOf(kind, quoted(link), range) };
 }
 
-function placeFragment({ link, range, owners }: Place, table: TableKey): Fragment {
-  const chains = ownerChains(owners.map(portKey));
-  const version = range?.version ?? 4;
-  const key = range === undefined ? quoted(link) : `${quoted(link)} . ${formatRange(range)}`;
+function placeFragment(place: PlacedProfile, table: TableKey): Fragment {
+  const { profile } = place;
+  const [to, from, refused] = (["to", "from", "refused"] as const).map((kind) => placeElement(kind, place)) as [
+    Element,
+    Element,
+    Element,
+  ];
   return {
     table,
     elements: {
-      [PORT_SETS.to[version]]: new Map([[key, `goto ${chains.to}`]]),
-      [PORT_SETS.from[version]]: new Map([[key, `goto ${chains.from}`]]),
-    },
-  };
-}
-
-/** What none of them permits is dropped. */
-function ownersFragment(owners: readonly OwnedPort[], table: TableKey): Fragment {
-  const chains = ownerChains(owners.map(portKey));
-  const names = owners.map(({ instance, port }) => portNames(instance.uuid, port.id));
-  const count = (counter: "total" | "dropped"): string[] => names.map((name) => `counter name ${name[counter]}`);
-  const refused = [...count("dropped"), "drop"];
-  return {
-    table,
-    chains: {
-      [chains.to]: {
-        rules: [
-          ...count("total"),
-          "ct state invalid counter drop",
-          ...names.map(({ ingress }) => `jump ${ingress}`),
-          ...refused,
-        ],
-      },
-      [chains.from]: {
-        rules: ["ct state invalid counter drop", ...names.map(({ egress }) => `jump ${egress}`), "counter drop"],
-      },
+      [to.set]: new Map([[to.key, `goto ${profile.to}`]]),
+      [from.set]: new Map([[from.key, `goto ${profile.from}`]]),
+      [refused.set]: new Map([[refused.key, undefined]]),
     },
   };
 }

@@ -6,27 +6,6 @@ export function hashed(...parts: readonly string[]): string {
   return createHash("sha256").update(parts.join("\0")).digest("hex").slice(0, 16);
 }
 
-export interface PortNames {
-  /** What is permitted to the port, and from it: chains that return where nothing is. */
-  readonly ingress: string;
-  readonly egress: string;
-  /** Targets of neighbour advertisements that it may send. */
-  readonly neighbours: string;
-  readonly total: string;
-  readonly dropped: string;
-}
-
-export function portNames(instanceUuid: string, portId: string): PortNames {
-  const id = hashed(instanceUuid, portId);
-  return { ingress: `i_${id}`, egress: `e_${id}`, neighbours: `n_${id}`, total: `t_${id}`, dropped: `d_${id}` };
-}
-
-/** The chains that decide for an address that these ports have: all of them together. */
-export function ownerChains(portKeys: readonly string[]): { readonly to: string; readonly from: string } {
-  const id = hashed(...[...portKeys].sort());
-  return { to: `to_${id}`, from: `from_${id}` };
-}
-
 export interface GroupNames {
   readonly ingress: string;
   readonly egress: string;
@@ -42,7 +21,7 @@ export function memberSet(groupId: string, version: 4 | 6): string {
   return `m${version}_${hashed(groupId)}`;
 }
 
-/** Chains and sets that are always there. */
+/** Chains that are always there. */
 export const FIXED = {
   /** Everything that was permitted to be sent goes on here. */
   ingress: "ingress",
@@ -50,4 +29,5 @@ export const FIXED = {
   provider: "provider",
   icmpToPort: "icmp_to_port",
   icmpFromPort: "icmp_from_port",
+  refused: "refused",
 } as const;

@@ -39,13 +39,27 @@ export class Nft {
     return this.#succeeds(["list", "counter", table, tableName, name]);
   }
 
-  /** In the order of the names. @throws FirewallError */
-  async counters(table: TableKey, tableName: string, names: readonly string[]): Promise<readonly FilterCounter[]> {
+  /** A counter by its name; zeros when there is none. @throws FirewallError */
+  async counter(table: TableKey, tableName: string, name: string): Promise<FilterCounter> {
+    return this.#sum([`list counter ${table} ${tableName} ${name}`]);
+  }
+
+  /** The counters of elements, added up. @throws FirewallError */
+  async elementCounter(
+    table: TableKey,
+    tableName: string,
+    elements: readonly { readonly set: string; readonly key: string }[],
+  ): Promise<FilterCounter> {
+    return this.#sum(elements.map(({ set, key }) => `get element ${table} ${tableName} ${set} { ${key} }`));
+  }
+
+  /** `nft` has no JSON of single elements. */
+  async #sum(commands: readonly string[]): Promise<FilterCounter> {
     try {
-      const commands = names.map((name) => `list counter ${table} ${tableName} ${name}`);
-      const { stdout } = await this.#run(["-j", commands.join("; ")]);
-      const found = parseCounters(stdout);
-      return names.map((name) => found.get(name) ?? { packets: 0n, bytes: 0n });
+      const { stdout } = await this.#run(["-f", "-"], commands.map((command) => `${command}\n`).join(""));
+      const counted = [...stdout.matchAll(/packets (\d+) bytes (\d+)/g)];
+      const sum = (index: 1 | 2): bigint => counted.reduce((total, match) => total + BigInt(match[index] ?? 0), 0n);
+      return { packets: sum(1), bytes: sum(2) };
     } catch (error) {
       throw new FirewallError("the kernel's counters could not be read", { cause: asError(error) });
     }
@@ -65,24 +79,4 @@ export class Nft {
     const options = { timeoutMs: this.#timeoutMs, maxOutputBytes: MAX_OUTPUT_BYTES };
     return this.#commands.run(["nft", ...args], input === undefined ? options : { ...options, input });
   }
-}
-
-/** One JSON document a command, one after the other. */
-function parseCounters(text: string): Map<string, FilterCounter> {
-  const counters = text
-    .split("\n")
-    .filter((line) => line.startsWith("{"))
-    .flatMap(
-      (line) => (JSON.parse(line) as { readonly nftables?: readonly { readonly counter?: RawCounter }[] }).nftables,
-    )
-    .flatMap((entry) => entry?.counter ?? []);
-  return new Map(
-    counters.map(({ name, packets, bytes }) => [name, { packets: BigInt(packets), bytes: BigInt(bytes) }]),
-  );
-}
-
-interface RawCounter {
-  readonly name: string;
-  readonly packets: number;
-  readonly bytes: number;
 }

@@ -11,12 +11,12 @@ import { Dispatch } from "./dispatch.js";
 import { transition } from "./fragment.js";
 import type { Fragment, TableKey } from "./fragment.js";
 import { groupFragment, membersFragment, providerRules } from "./group-fragments.js";
-import { FIXED, groupNames, portNames } from "./names.js";
+import { FIXED, groupNames } from "./names.js";
 import { Nft } from "./nft.js";
-import { permissionFragment, portKey, sourceFragment } from "./port-fragments.js";
+import { portKey, sourceFragment } from "./port-fragments.js";
 import type { OwnedPort } from "./port-fragments.js";
 import { skeleton } from "./skeleton.js";
-import type { TrackingMode } from "./skeleton.js";
+import type { TrackingMode } from "./tracking-mode.js";
 
 export interface NftablesBackendOptions {
   readonly commands: CommandRunner;
@@ -62,10 +62,10 @@ export class NftablesBackend implements FirewallBackend {
     const fragments = new Map<string, readonly Fragment[]>();
     const dispatch = new Dispatch(mode, table);
     const owned = [...state.instances.values()].flatMap(portsOf);
-    for (const port of owned) fragments.set(portKey(port), portFragments(port, state, table));
+    for (const port of owned) fragments.set(portKey(port), [sourceFragment(port)]);
     for (const group of state.groups.values()) fragments.set(`group/${group.id}`, [groupFragment(group, table)]);
     for (const [id, ranges] of state.members) fragments.set(`members/${id}`, [membersFragment(id, ranges, table)]);
-    for (const [name, fragment] of dispatch.move([], owned.filter(isDecided)).fragments)
+    for (const [name, fragment] of dispatch.move([], owned.filter(isDecided), state).fragments)
       fragments.set(name, [fragment]);
     const mark = `mark_${randomBytes(8).toString("hex")}`;
     const lines = transition([], [...fragments.values()].flat(), this.#names);
@@ -85,8 +85,7 @@ export class NftablesBackend implements FirewallBackend {
     const is = [...instances].flatMap((uuid) => portsOf(after.instances.get(uuid)));
     const next = new Map<string, readonly Fragment[]>();
     for (const port of was) next.set(portKey(port), []);
-    for (const port of [...is, ...portsThatSendDifferently(change)])
-      next.set(portKey(port), portFragments(port, after, table));
+    for (const port of is) next.set(portKey(port), [sourceFragment(port)]);
     for (const id of change.groups) {
       const group = after.groups.get(id);
       next.set(`group/${id}`, group === undefined ? [] : [groupFragment(group, table)]);
@@ -95,8 +94,9 @@ export class NftablesBackend implements FirewallBackend {
       const ranges = after.members.get(id);
       next.set(`members/${id}`, ranges === undefined ? [] : [membersFragment(id, ranges, table)]);
     }
-    const [out, come] = [was.filter(isDecided), is.filter(isDecided)];
-    const moved = dispatch.move(out, come);
+    const others = portsThatSendDifferently(change);
+    const [out, come] = [[...was, ...others].filter(isDecided), [...is, ...others].filter(isDecided)];
+    const moved = dispatch.move(out, come, after);
     for (const name of moved.names) {
       const fragment = moved.fragments.get(name);
       next.set(name, fragment === undefined ? [] : [fragment]);
@@ -110,7 +110,7 @@ export class NftablesBackend implements FirewallBackend {
       await this.#switchOn(mode, is);
       await this.#nft.apply(lines.map((line) => `${line}\n`).join(""));
     } catch (error) {
-      dispatch.move(come, out);
+      dispatch.move(come, out, before);
       throw error;
     }
     for (const [name, list] of next) {
@@ -160,10 +160,10 @@ export class NftablesBackend implements FirewallBackend {
     const mode = this.#inForce?.mode ?? this.#mode ?? "inet";
     const { permissions: table } = skeleton(mode, this.#names);
     const owned = portsOf(instance);
-    const moved = new Dispatch(mode, table).move([], owned.filter(isDecided));
+    const moved = new Dispatch(mode, table).move([], owned.filter(isDecided), state);
     const groups = [...state.groups.values()].filter(({ id }) => owned.some(({ port }) => port.groups?.includes(id)));
     const fragments = [
-      ...owned.flatMap((port) => portFragments(port, state, table)),
+      ...owned.map(sourceFragment),
       ...groups.map((group) => groupFragment(group, table)),
       ...[...state.members].map(([id, ranges]) => membersFragment(id, ranges, table)),
       ...moved.fragments.values(),
@@ -174,26 +174,28 @@ export class NftablesBackend implements FirewallBackend {
   }
 
   async portCounters(instance: InstancePolicy): Promise<readonly PortCounters[]> {
-    const { table } = this.#require();
+    const { table, dispatch } = this.#require();
     const ports = portsOf(instance).filter(isDecided);
-    const names = ports.map(({ port }) => portNames(instance.uuid, port.id));
-    const counters = await this.#nft.counters(
-      table,
-      this.#names[table],
-      names.flatMap(({ total, dropped }) => [total, dropped]),
+    return Promise.all(
+      ports.map(async (owned) => {
+        const { to, refused } = dispatch.countersOf(owned);
+        const [total, dropped] = await Promise.all(
+          [to, refused].map((elements) => this.#nft.elementCounter(table, this.#names[table], elements)),
+        );
+        const none = { packets: 0n, bytes: 0n };
+        const { packets, bytes } = total ?? none;
+        const accepted = {
+          packets: packets - (dropped ?? none).packets,
+          bytes: bytes - (dropped ?? none).bytes,
+        };
+        return { portId: owned.port.id, accepted, dropped: dropped ?? none };
+      }),
     );
-    return ports.map(({ port }, index) => {
-      const none = { packets: 0n, bytes: 0n };
-      const [total = none, dropped = none] = counters.slice(index * 2);
-      const accepted = { packets: total.packets - dropped.packets, bytes: total.bytes - dropped.bytes };
-      return { portId: port.id, accepted, dropped };
-    });
   }
 
   async groupCounter(groupId: string): Promise<FilterCounter> {
     const { table } = this.#require();
-    const [counter] = await this.#nft.counters(table, this.#names[table], [groupNames(groupId).counter]);
-    return counter ?? { packets: 0n, bytes: 0n };
+    return this.#nft.counter(table, this.#names[table], groupNames(groupId).counter);
   }
 
   #require(): InForce {
@@ -242,11 +244,6 @@ function portsOf(instance: InstancePolicy | undefined): OwnedPort[] {
 /** Whether groups decide for the port. */
 function isDecided({ port }: OwnedPort): boolean {
   return port.groups !== undefined;
-}
-
-function portFragments(owned: OwnedPort, state: PolicyState, table: TableKey): readonly Fragment[] {
-  const source = sourceFragment(owned);
-  return isDecided(owned) ? [source, permissionFragment(owned, state, table)] : [source];
 }
 
 /** A group that begins or ceases to permit everything to be sent changes the chains of the ports in it. */

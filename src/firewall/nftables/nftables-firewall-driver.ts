@@ -7,7 +7,7 @@ import { TrackedFlowCutter } from "../policy/flow-cutter.js";
 import { PolicyFirewallDriver } from "../policy/policy-firewall-driver.js";
 import type { PolicyFirewallOptions } from "../policy/policy-firewall-driver.js";
 import { NftablesBackend } from "./nftables-backend.js";
-import type { TrackingMode } from "./skeleton.js";
+import type { TrackingMode } from "./tracking-mode.js";
 
 export interface NftablesFirewallOptions extends PolicyFirewallOptions {
   /** Name of the tables, in the families `bridge` and `inet`, which are this driver's alone: 1 to 64 characters of `[a-z0-9_]`. Default `hypervise`. */

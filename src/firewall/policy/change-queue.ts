@@ -3,7 +3,7 @@ import { asError } from "../../core/index.js";
 import type { FirewallBackend } from "./firewall-backend.js";
 import type { FilterRecords } from "./filter-records.js";
 import type { FlowCutter } from "./flow-cutter.js";
-import { editPolicy, EMPTY_POLICY, joinChanges } from "./policy-state.js";
+import { EMPTY_POLICY, PolicyDraft } from "./policy-state.js";
 import type { PolicyChange, PolicyEdit, PolicyState } from "./policy-state.js";
 
 /** What is to be edited of the state at its turn. `undefined`: nothing, it has to be made anew. */
@@ -82,7 +82,7 @@ export class ChangeQueue {
     // What comes in the same turn of the event loop goes together.
     await Promise.resolve();
     while (this.#entries.length > 0) {
-      const batch = this.#entries.splice(0, MAX_BATCH);
+      const batch = this.#entries.splice(0, batchSize(this.#entries));
       await this.#alone(() => this.#settle(batch));
     }
     this.#running = false;
@@ -90,16 +90,12 @@ export class ChangeQueue {
 
   /** Never rejects. */
   async #settle(batch: readonly Entry[]): Promise<void> {
-    const ready: { readonly entry: Entry; readonly change: PolicyChange }[] = [];
-    let state = this.#state;
+    const draft = new PolicyDraft(this.#state);
+    const ready: Entry[] = [];
     for (const entry of batch) {
       try {
-        const change = changeOf(state, entry.mutations);
-        if (change === undefined) entry.resolve(false);
-        else {
-          ready.push({ entry, change });
-          state = change.after;
-        }
+        if (draftEntry(draft, entry)) ready.push(entry);
+        else entry.resolve(false);
       } catch (error) {
         entry.reject(asError(error));
       }
@@ -107,18 +103,18 @@ export class ChangeQueue {
     const [first, ...others] = ready;
     if (first === undefined) return;
     try {
-      await this.#commit(others.reduce((joined, { change }) => joinChanges(joined, change), first.change));
-      for (const { entry } of ready) entry.resolve(true);
+      const change = draft.change();
+      if (change !== undefined) await this.#commit(change);
+      for (const entry of ready) entry.resolve(true);
     } catch (error) {
-      if (others.length === 0) first.entry.reject(asError(error));
-      else for (const { entry } of ready) await this.#settle([entry]);
+      if (others.length === 0) first.reject(asError(error));
+      else for (const entry of ready) await this.#settle([entry]);
     }
   }
 
   async #commit(change: PolicyChange): Promise<void> {
     const { records, flows } = this.#parts;
     const { before, after, instances } = change;
-    if (after === before) return;
     try {
       for (const uuid of instances) await records.set(uuid, after.instances.get(uuid));
       await this.#put(change);
@@ -142,14 +138,18 @@ export class ChangeQueue {
   }
 }
 
-/** `undefined` when one of the mutations wants to be made anew. */
-function changeOf(state: PolicyState, mutations: readonly Mutation[]): PolicyChange | undefined {
-  let joined: PolicyChange | undefined;
+/** One that has many edits goes alone: when one of them fails, none is made. */
+function batchSize(entries: readonly Entry[]): number {
+  const many = entries.findIndex(({ mutations }) => mutations.length > 1);
+  return many < 0 ? MAX_BATCH : Math.min(Math.max(many, 1), MAX_BATCH);
+}
+
+/** False when it wants to be made anew. */
+function draftEntry(draft: PolicyDraft, { mutations }: Entry): boolean {
   for (const mutation of mutations) {
-    const edit = mutation(joined?.after ?? state);
-    if (edit === undefined) return undefined;
-    const change = editPolicy(joined?.after ?? state, edit);
-    joined = joined === undefined ? change : joinChanges(joined, change);
+    const edit = mutation(draft.state);
+    if (edit === undefined) return false;
+    draft.edit(edit);
   }
-  return joined ?? editPolicy(state, {});
+  return true;
 }

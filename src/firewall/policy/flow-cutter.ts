@@ -80,9 +80,7 @@ function groupsThatLost({ before, after, groups, members }: PolicyChange): Reado
     return (before.members.get(id) ?? []).some((range) => !is.some((other) => rangeContains(other, range)));
   });
   for (const group of after.groups.values()) {
-    const refers = [...group.ingress, ...group.egress].some(
-      ({ remote }) => remote !== undefined && "groupId" in remote && shrunk.includes(remote.groupId),
-    );
+    const refers = shrunk.some((id) => group.remotes.has(id));
     if (refers) lost.add(group.id);
   }
   return lost;

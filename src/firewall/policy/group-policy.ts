@@ -28,6 +28,8 @@ export interface GroupPolicy {
   readonly egress: readonly CompiledRule[];
   /** Everything may be sent. */
   readonly egressAny: boolean;
+  /** Groups whose members the rules refer to. */
+  readonly remotes: ReadonlySet<string>;
 }
 
 /** A group that its source does not know permits nothing. */
@@ -43,11 +45,13 @@ export function compileGroup(id: string, group: SecurityGroup | undefined): Grou
     });
     return unique(compiled);
   };
+  const [ingress, egress] = [rules("ingress"), rules("egress")];
   return {
     id,
-    ingress: rules("ingress"),
-    egress: rules("egress"),
+    ingress,
+    egress,
     egressAny: group !== undefined && group.egress !== "rules",
+    remotes: remoteGroups([...ingress, ...egress]),
   };
 }
 
@@ -57,14 +61,6 @@ export function compileMembers(members: readonly SecurityGroupMember[]): Address
 
 export function compileProviderRules(rules: readonly ProviderRule[]): CompiledProviderRule[] {
   return unique(rules.map(({ cidr, ...match }) => ({ ...compileMatch(match), source: rangeOf(cidr) })));
-}
-
-/** Groups whose members the rules of a group refer to. */
-export function remoteGroups({ ingress, egress }: GroupPolicy): ReadonlySet<string> {
-  const named = [...ingress, ...egress].flatMap(({ remote }) =>
-    remote !== undefined && "groupId" in remote ? [remote.groupId] : [],
-  );
-  return new Set(named);
 }
 
 /** The rule as text: the same for rules that are the same. */
@@ -85,4 +81,8 @@ function compileMatch({ ipVersion, protocol, portFrom, portTo, icmpType, icmpCod
 
 function unique<T extends CompiledRule | CompiledProviderRule>(rules: readonly T[]): T[] {
   return [...new Map(rules.map((rule) => [ruleKey(rule), rule])).values()];
+}
+
+function remoteGroups(rules: readonly CompiledRule[]): ReadonlySet<string> {
+  return new Set(rules.flatMap(({ remote }) => (remote !== undefined && "groupId" in remote ? [remote.groupId] : [])));
 }

@@ -2,10 +2,13 @@
 import { KeyedLock } from "../../core/index.js";
 import type { SecurityGroupSource } from "../security-group-source.js";
 import type { AddressRange } from "./address-range.js";
-import { compileGroup, compileMembers, compileProviderRules, remoteGroups } from "./group-policy.js";
+import { compileGroup, compileMembers, compileProviderRules } from "./group-policy.js";
 import type { CompiledProviderRule, GroupPolicy } from "./group-policy.js";
 import type { PolicyState } from "./policy-state.js";
 import { checkMembers, checkProviderRules, checkSecurityGroup } from "./validate-security-group.js";
+
+/** What need not be read. */
+export type KnownGroups = Pick<PolicyState, "groups" | "members">;
 
 export interface ReadGroups {
   readonly groups: ReadonlyMap<string, GroupPolicy>;
@@ -62,7 +65,7 @@ export class GroupReader {
   }
 
   /** The groups that a state lacks, and the members that their rules refer to. */
-  async missing(ids: Iterable<string>, state: PolicyState): Promise<ReadGroups> {
+  async missing(ids: Iterable<string>, state: KnownGroups): Promise<ReadGroups> {
     const wanted = [...new Set(ids)].filter((id) => !state.groups.has(id));
     const groups = new Map(
       await Promise.all(wanted.map(async (id): Promise<[string, GroupPolicy]> => [id, await this.group(id)])),
@@ -72,9 +75,9 @@ export class GroupReader {
 
   async missingMembers(
     groups: Iterable<GroupPolicy>,
-    state: PolicyState,
+    state: KnownGroups,
   ): Promise<ReadonlyMap<string, readonly AddressRange[]>> {
-    const named = new Set([...groups].flatMap((group) => [...remoteGroups(group)]));
+    const named = new Set([...groups].flatMap(({ remotes }) => [...remotes]));
     const wanted = [...named].filter((id) => !state.members.has(id));
     return new Map(
       await Promise.all(

@@ -9,8 +9,11 @@ import type { Mutation } from "./change-queue.js";
 import type { FilterCounter, FirewallBackend, PortCounters } from "./firewall-backend.js";
 import { FilterRecords } from "./filter-records.js";
 import type { FlowCutter } from "./flow-cutter.js";
+import type { AddressRange } from "./address-range.js";
+import type { GroupPolicy } from "./group-policy.js";
 import { GroupReader } from "./group-reader.js";
-import { EMPTY_POLICY, groupsOf } from "./policy-state.js";
+import type { ReadGroups } from "./group-reader.js";
+import { EMPTY_POLICY, groupsOf, policyOf } from "./policy-state.js";
 import type { PolicyState } from "./policy-state.js";
 import { compileInstance } from "./port-policy.js";
 import type { CompileOptions, FilterPhase, InstancePolicy } from "./port-policy.js";
@@ -37,6 +40,11 @@ export class PolicyFirewallDriver implements FirewallDriver {
   readonly #options: CompileOptions;
   #deferrals = 0;
   #deferred: Mutation[] = [];
+  /** What has been read since changes are deferred. */
+  readonly #deferredGroups = {
+    groups: new Map<string, GroupPolicy>(),
+    members: new Map<string, readonly AddressRange[]>(),
+  };
   /** Phases that deferred changes will bring, by instance. */
   readonly #promised = new Map<string, FilterPhase | undefined>();
   #opening: Promise<void> | undefined;
@@ -98,13 +106,14 @@ export class PolicyFirewallDriver implements FirewallDriver {
     const id = groupIdCheck(securityGroupId, "securityGroupId");
     await this.#open();
     this.#reader.markChanged(id);
+    this.#deferredGroups.groups.delete(id);
     await this.#reader.inTurn(`rules/${id}`, async () => {
       for (;;) {
         const watch = this.#reader.watch();
         try {
           const group = await this.#reader.group(id);
-          const members = await this.#reader.missingMembers([group], this.#known);
           const deferred = this.#deferrals > 0;
+          const members = await this.#reader.missingMembers([group], deferred ? EMPTY_POLICY : this.#queue.state);
           const done = await this.#submit((state) => {
             if (!deferred && watch.isStale(members.keys())) return undefined;
             return state.groups.has(id) ? { groups: new Map([[id, group]]), members } : {};
@@ -121,6 +130,7 @@ export class PolicyFirewallDriver implements FirewallDriver {
     const id = groupIdCheck(securityGroupId, "securityGroupId");
     await this.#open();
     this.#reader.markChanged(id);
+    this.#deferredGroups.members.delete(id);
     await this.#reader.inTurn(`members/${id}`, async () => {
       if (!this.#queue.state.members.has(id) && this.#deferrals === 0) return;
       const members = await this.#reader.members(id);
@@ -148,6 +158,8 @@ export class PolicyFirewallDriver implements FirewallDriver {
     const mutations = this.#deferred;
     this.#deferred = [];
     this.#promised.clear();
+    this.#deferredGroups.groups.clear();
+    this.#deferredGroups.members.clear();
     if (mutations.length > 0) await this.#queue.submitAll(mutations);
   }
 
@@ -157,12 +169,12 @@ export class PolicyFirewallDriver implements FirewallDriver {
     const policy = compileInstance(given, "applied", this.#options);
     const { groups, members } = await this.#reader.missing(groupsOf(policy), this.#queue.state);
     const { state } = this.#queue;
-    const planned = {
-      ...state,
+    const planned = policyOf({
       instances: new Map([[policy.uuid, policy]]),
       groups: new Map([...state.groups, ...groups]),
       members: new Map([...state.members, ...members]),
-    };
+      providerRules: state.providerRules,
+    });
     return this.#backend.plan(planned, policy);
   }
 
@@ -195,9 +207,15 @@ export class PolicyFirewallDriver implements FirewallDriver {
     await this.#queue.removeAll();
   }
 
-  /** What need not be read. What is deferred can't know what will be known at its turn. */
-  get #known(): PolicyState {
-    return this.#deferrals > 0 ? EMPTY_POLICY : this.#queue.state;
+  /** All that the groups need, since what is deferred can't know what will be known at its turn. Each is read once. */
+  async #readForLater(ids: readonly string[]): Promise<ReadGroups> {
+    const known = this.#deferredGroups;
+    const { groups, members } = await this.#reader.missing(ids, known);
+    for (const [id, group] of groups) known.groups.set(id, group);
+    for (const [id, ranges] of members) known.members.set(id, ranges);
+    const needed = new Map(ids.flatMap((id) => [...entryOf(known.groups, id)]));
+    const named = [...needed.values()].flatMap(({ remotes }) => [...remotes]);
+    return { groups: needed, members: new Map(named.flatMap((id) => [...entryOf(known.members, id)])) };
   }
 
   #check(instance: FilteredInstance): FilteredInstance {
@@ -213,8 +231,10 @@ export class PolicyFirewallDriver implements FirewallDriver {
       const watch = this.#reader.watch();
       try {
         const ids = groupsOf(compileInstance(given, phase, this.#options));
-        const { groups, members } = await this.#reader.missing(ids, this.#known);
         const deferred = this.#deferrals > 0;
+        const { groups, members } = await (deferred
+          ? this.#readForLater(ids)
+          : this.#reader.missing(ids, this.#queue.state));
         const done = await this.#change(given.uuid, phase, (state) => {
           // Known groups are as new as any; what was read meanwhile may not be, and what was known may be forgotten.
           const unknown = ids.some((id) => !state.groups.has(id) && !groups.has(id));
@@ -264,7 +284,7 @@ export class PolicyFirewallDriver implements FirewallDriver {
     try {
       const ids = [...instances.values()].flatMap(groupsOf);
       const { groups, members } = await this.#reader.missing(ids, EMPTY_POLICY);
-      return { instances, groups, members, providerRules: await this.#reader.providerRules() };
+      return policyOf({ instances, groups, members, providerRules: await this.#reader.providerRules() });
     } catch (error) {
       throw new FirewallError("the security groups could not be read", { retryable: true, cause: asError(error) });
     }
@@ -284,6 +304,11 @@ function withGroupsOf(policy: InstancePolicy, previous: InstancePolicy | undefin
     return was.groups === undefined ? rest : { ...rest, groups: was.groups };
   });
   return { ...policy, ports };
+}
+
+function entryOf<T>(map: ReadonlyMap<string, T>, key: string): readonly (readonly [string, T])[] {
+  const value = map.get(key);
+  return value === undefined ? [] : [[key, value]];
 }
 
 function without<T>(map: ReadonlyMap<string, T>, known: ReadonlyMap<string, unknown>): ReadonlyMap<string, T> {

@@ -19,8 +19,8 @@ describe("the nftables firewall", () => {
   });
 
   it("agrees with the plain model on thousands of packets", async () => {
-    const { packets, passed } = await expectAgreement((lab) => new NftablesFirewallDriver({ groups: lab.groups }), 10);
-    expect(packets).toBeGreaterThan(2_000);
+    const { packets, passed } = await expectAgreement((lab) => new NftablesFirewallDriver({ groups: lab.groups }), 8);
+    expect(packets).toBeGreaterThan(1_500);
     expect(passed).toBeGreaterThan(100);
   });
 

@@ -1,0 +1,257 @@
+// A private libvirtd: own configuration, state, sockets and process namespace, nothing shared with the machine's own. It can be
+// killed, frozen and started again while its directories, and the guests it started, stay.
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { connect } from "node:net";
+import { createInterface } from "node:readline";
+import type { Readable, Writable } from "node:stream";
+import { requireNetworkRights } from "./sandbox.js";
+import { requirePackages } from "./require-packages.js";
+import { temporaryDirectory } from "./temporary-directory.js";
+import type { TemporaryDirectory } from "./temporary-directory.js";
+import { waitFor } from "./wait-for.js";
+
+export interface LabLibvirtdOptions {
+  /** Lines for libvirtd.conf; they count before the lab's own. */
+  readonly config?: readonly string[];
+  /** Lines for qemu.conf; they count before the lab's own. */
+  readonly qemuConfig?: readonly string[];
+  /** Listens on 127.0.0.1 too: for plain TCP on `port`, for TLS on `port` + 1. */
+  readonly listen?: boolean;
+  /** From which the ports count. Default 16609. */
+  readonly port?: number;
+  /** Files for the daemon's /etc/sasl2, such as libvirt.conf. */
+  readonly sasl?: Readonly<Record<string, string>>;
+  /** Where the emulators' probed abilities are kept; share one to spare the second daemon the probing. */
+  readonly cacheDirectory?: string;
+}
+
+export interface LabLibvirtd extends AsyncDisposable {
+  readonly directory: string;
+  /** The sockets for reading and writing, and for reading only. */
+  readonly socket: string;
+  readonly readOnlySocket: string;
+  readonly tcpPort: number;
+  readonly tlsPort: number;
+  /** A file in a place that daemon, guests and test share. */
+  file(name: string): string;
+  /** The URI of one of its drivers over the UNIX socket: `qemu`, `test`, `lxc`. */
+  uri(driver: string): string;
+  /** Starts the daemon after {@link LabLibvirtd.kill}; resolves when its sockets take connections. */
+  start(): Promise<void>;
+  /** Sends a signal to the daemon; guests are not touched. With SIGKILL or SIGTERM, resolves when it is gone. */
+  kill(signal?: "SIGKILL" | "SIGTERM" | "SIGSTOP" | "SIGCONT"): Promise<void>;
+  /** What it has logged. */
+  log(): Promise<string>;
+  /** Ends the daemon, its guests, and all that they started, and removes its files. */
+  remove(): Promise<void>;
+}
+
+const START_TIMEOUT_MS = 60_000;
+
+/** Process 1 of the daemon's namespaces: binds its directories over the system's, reaps orphans, takes orders line by line. */
+const INIT = `
+set -e
+B=$1
+for pair in etc:/etc/libvirt run:/run/libvirt lib:/var/lib/libvirt cache:/var/cache/libvirt log:/var/log/libvirt; do
+  mkdir -p "\${pair#*:}"
+  mount --bind "$B/\${pair%%:*}" "\${pair#*:}"
+done
+if [ -d "$B/sasl2" ]; then mkdir -p /etc/sasl2; mount --bind "$B/sasl2" /etc/sasl2; fi
+set +e
+echo ready
+daemon=
+while read -r order; do
+  case $order in
+    start) libvirtd -f /etc/libvirt/libvirtd.conf -p /run/libvirt/libvirtd.pid $2 < /dev/null >> "$B/log/output" 2>&1 & daemon=$! ;;
+    *) kill -s "\${order#SIG}" "$daemon"
+       case $order in SIGKILL | SIGTERM) wait "$daemon" 2> /dev/null ;; esac ;;
+  esac
+  echo "done"
+done
+`;
+
+/** Makes the directories of a libvirtd and starts it. Needs root. On failure nothing is left. */
+export async function startLibvirtd(options: LabLibvirtdOptions = {}): Promise<LabLibvirtd> {
+  requireNetworkRights();
+  requirePackages("libvirtd", "unshare");
+  const directory = await temporaryDirectory("lv-");
+  const { port = 16_609 } = options;
+  try {
+    await writeConfiguration(directory, options, port);
+    const supervisor = await Supervisor.start(directory.path, options.listen === true);
+    const daemon = labLibvirtd(directory, supervisor, port);
+    try {
+      await daemon.start();
+      return daemon;
+    } catch (error) {
+      await daemon.remove();
+      throw error;
+    }
+  } catch (error) {
+    await directory.remove();
+    throw error;
+  }
+}
+
+function labLibvirtd(directory: TemporaryDirectory, supervisor: Supervisor, port: number): LabLibvirtd {
+  const socket = directory.file("sock/libvirt-sock");
+  const log = async (): Promise<string> =>
+    (await Promise.all(["log/libvirtd.log", "log/output"].map((name) => readText(directory.file(name))))).join("\n");
+  const remove = async (): Promise<void> => {
+    await supervisor.end();
+    await directory.remove();
+  };
+  return {
+    directory: directory.path,
+    socket,
+    readOnlySocket: directory.file("sock/libvirt-sock-ro"),
+    tcpPort: port,
+    tlsPort: port + 1,
+    file: (name) => directory.file(name),
+    uri: (driver) => `${driver}+unix:///${driver === "test" ? "default" : "system"}?socket=${socket}`,
+    log,
+    remove,
+    [Symbol.asyncDispose]: remove,
+    async start() {
+      await supervisor.order("start");
+      await waitFor(() => accepts(socket), { timeoutMs: START_TIMEOUT_MS, what: "libvirtd's socket" }).catch(
+        async (error: unknown) => {
+          throw new Error(`libvirtd did not come up:\n${(await log()).slice(-4000)}`, { cause: error });
+        },
+      );
+    },
+    async kill(signal = "SIGKILL") {
+      await supervisor.order(signal);
+    },
+  };
+}
+
+async function writeConfiguration(
+  directory: TemporaryDirectory,
+  options: LabLibvirtdOptions,
+  port: number,
+): Promise<void> {
+  const folders = ["etc/qemu", "etc/nwfilter", "etc/secrets", "run", "lib/dnsmasq", "lib/network", "log", "sock"];
+  for (const folder of folders) await mkdir(directory.file(folder), { recursive: true });
+  if (options.cacheDirectory === undefined) await mkdir(directory.file("cache"));
+  else {
+    const { symlink } = await import("node:fs/promises");
+    await mkdir(options.cacheDirectory, { recursive: true });
+    await symlink(options.cacheDirectory, directory.file("cache"));
+  }
+  // Of two lines of one name libvirt takes the first.
+  const daemonConfig = [
+    ...(options.config ?? []),
+    `unix_sock_dir = "${directory.file("sock")}"`,
+    'unix_sock_group = "root"',
+    'unix_sock_rw_perms = "0700"',
+    'auth_unix_ro = "none"',
+    'auth_unix_rw = "none"',
+    `listen_tls = 0`,
+    `listen_tcp = ${options.listen === true ? 1 : 0}`,
+    `tcp_port = "${port}"`,
+    `tls_port = "${port + 1}"`,
+    'listen_addr = "127.0.0.1"',
+    'auth_tcp = "none"',
+    "log_level = 3",
+    `log_outputs = "1:file:${directory.file("log/libvirtd.log")}"`,
+  ];
+  await writeFile(directory.file("etc/libvirtd.conf"), `${daemonConfig.join("\n")}\n`);
+  const qemuConfig = [
+    ...(options.qemuConfig ?? []),
+    'user = "root"',
+    'group = "root"',
+    "dynamic_ownership = 0",
+    "remember_owner = 0",
+    'security_driver = "none"',
+    "namespaces = [ ]",
+    "cgroup_controllers = [ ]",
+    'stdio_handler = "file"',
+    "max_core = 0",
+  ];
+  await writeFile(directory.file("etc/qemu.conf"), `${qemuConfig.join("\n")}\n`);
+  if (options.sasl === undefined) return;
+  await mkdir(directory.file("sasl2"));
+  for (const [name, content] of Object.entries(options.sasl)) await writeFile(directory.file(`sasl2/${name}`), content);
+}
+
+/** The process that holds the daemon's namespaces; when it goes, all in them is killed. */
+class Supervisor {
+  readonly #child: ChildProcess;
+  readonly #answers: AsyncIterator<string>;
+  readonly #ended: Promise<void>;
+  #turn: Promise<void> = Promise.resolve();
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+    this.#answers = createInterface({ input: child.stdout as Readable })[Symbol.asyncIterator]();
+    this.#ended = new Promise((resolve) => {
+      child.once("error", () => resolve());
+      child.once("exit", () => resolve());
+    });
+    this.#stdin.on("error", () => undefined);
+  }
+
+  static async start(directory: string, listen: boolean): Promise<Supervisor> {
+    const namespaces = [
+      "--mount",
+      "--uts",
+      "--pid",
+      "--fork",
+      "--kill-child",
+      "--mount-proc",
+      "--propagation",
+      "private",
+    ];
+    const argv = [...namespaces, "bash", "-c", INIT, "libvirtd-lab", directory, listen ? "--listen" : ""];
+    // Node runs in many threads; unshare(1) leads a group of its own, so that the keyboard's interrupt reaches the test alone.
+    const child = spawn("unshare", argv, { stdio: ["pipe", "pipe", "inherit"], detached: true });
+    const supervisor = new Supervisor(child);
+    await supervisor.#answer();
+    return supervisor;
+  }
+
+  /** Has an order carried out; one at a time. */
+  async order(line: string): Promise<void> {
+    const before = this.#turn;
+    const turn = before.then(async () => {
+      this.#stdin.write(`${line}\n`);
+      await this.#answer();
+    });
+    this.#turn = turn.catch(() => undefined);
+    await turn;
+  }
+
+  async end(): Promise<void> {
+    this.#stdin.end();
+    this.#child.kill("SIGKILL");
+    await this.#ended;
+  }
+
+  get #stdin(): Writable {
+    return this.#child.stdin as Writable;
+  }
+
+  async #answer(): Promise<void> {
+    if ((await this.#answers.next()).done === true) throw new Error("the namespaces of libvirtd are gone");
+  }
+}
+
+/** Whether something takes connections there. */
+function accepts(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ path });
+    const settle = (result: boolean) => (): void => {
+      socket.destroy();
+      resolve(result);
+    };
+    socket.once("connect", settle(true));
+    socket.once("error", settle(false));
+  });
+}
+
+async function readText(path: string): Promise<string> {
+  return readFile(path, "utf8").catch(() => "");
+}
