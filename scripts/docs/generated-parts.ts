@@ -104,6 +104,16 @@ const FACET_WORDS: Readonly<Record<main.FacetName, string>> = {
   imageCache: "fetches images ahead of use, drops old ones",
   hostCpuStatistics: "CPU time of the host",
   compareCpu: "whether a guest's CPU could run here",
+  vcpuHotplug: "more or fewer vCPUs, also while the guest runs",
+  memoryHotplug: "more or less memory, also while the guest runs",
+  balloon: "asks a running guest to do with less memory",
+  devices: "attaches and detaches USB and host devices",
+  removableMedia: "changes what is in a CD or floppy drive",
+  diskLimits: "limits bytes and operations of a disk",
+  backups: "copies a running guest's disks, whole or what has changed",
+  memoryDump: "writes a guest's memory to a file for a debugger",
+  consolePasswords: "sets the password of a graphical console",
+  templates: "starts many guests from a saved one",
 };
 
 function flagTable(): string {

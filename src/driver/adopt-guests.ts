@@ -41,7 +41,9 @@ async function adopt(host: HostContext, record: InstanceRecord, guest: Guest | u
     host.events.emit({ type: "instance", instance, change: "adopted" });
     return { instance, adopted: true, lost: false, errors: await restoreNetwork(host, record) };
   }
-  const lost = record.desiredState === "running" || record.desiredState === "paused";
+  // One that was handed over to another host is not here, and is not lost.
+  const leaving = record.migration?.role === "source";
+  const lost = !leaving && (record.desiredState === "running" || record.desiredState === "paused");
   if (lost) {
     const [transition, cause] =
       state === "crashed" ? (["crashed", "crash"] as const) : (["stopped", "external"] as const);

@@ -16,10 +16,10 @@ export function requireVolume(record: InstanceRecord, volumeId: string): Attache
 /** The record with another connection in the place of one of its volumes; as it is when it has that already. */
 export function withVolume(record: InstanceRecord, old: AttachedVolume, now: AttachedVolume): InstanceRecord {
   const { volumeId } = old.connection;
-  if (!(record.spec.blockDevices ?? []).some(({ connection }) => connection.volumeId === volumeId)) return record;
+  if (!(record.spec.blockDevices ?? []).some(({ connection }) => connection?.volumeId === volumeId)) return record;
   const blockDevices = (record.spec.blockDevices ?? [])
-    .filter(({ connection }) => connection.volumeId === volumeId || connection.volumeId !== now.connection.volumeId)
-    .map((device) => (device.connection.volumeId === volumeId ? { ...device, connection: now.connection } : device));
+    .filter(({ connection }) => connection?.volumeId === volumeId || connection?.volumeId !== now.connection.volumeId)
+    .map((device) => (device.connection?.volumeId === volumeId ? { ...device, connection: now.connection } : device));
   const volumes = record.volumes.map((volume) => (volume.diskId === old.diskId ? now : volume));
   return { ...record, spec: { ...record.spec, blockDevices }, volumes };
 }

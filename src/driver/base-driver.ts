@@ -11,7 +11,7 @@ import type {
   SpawnPlan,
 } from "./compute-driver.js";
 import type { AllFacets, FacetName, Facets } from "./facets.js";
-import { FACET_METHODS } from "./facets.js";
+import { FACET_METHODS, HANDLE_METHODS } from "./facets.js";
 import { FACET_NAMES } from "./capabilities.js";
 import type { DriverCapabilities } from "./capabilities.js";
 import type { DiskInfo } from "../storage/index.js";
@@ -59,8 +59,7 @@ type Promised<F extends FacetName> = (F extends FacetName ? (facet: Facets[F]) =
 /** A driver class whose instances are known to the compiler to have these facets. */
 export type DriverClass<F extends FacetName = never> = new (parts: DriverParts) => ComputeDriver & Promised<F>;
 
-/** Methods that answer with a handle at once, and those that answer nothing. All others answer with a promise. */
-const HANDLE_METHODS: ReadonlySet<string> = new Set(["snapshot", "resize", "liveMigration"]);
+/** Methods that answer nothing. */
 const PLAIN_METHODS: ReadonlySet<string> = new Set(["filterDeferApplyOn"]);
 
 let hostOf: (driver: Driver) => HostContext;

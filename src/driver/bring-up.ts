@@ -6,6 +6,7 @@ import { guestDefinitionOf } from "./guest-definition-of.js";
 import type { HostContext } from "./host-context.js";
 import { inVolumeTurn } from "./operation-steps.js";
 import type { AttachedVolume, InstanceRecord, PluggedVif } from "./instance-record.js";
+import { sameJson } from "./same-json.js";
 import { signalOption, startGuest } from "./guest-actions.js";
 
 /**
@@ -49,20 +50,7 @@ async function redefine(host: HostContext, record: InstanceRecord, signal?: Abor
   const definition = guestDefinitionOf(record);
   const known = await host.hypervisor.find(record.uuid, signalOption(signal));
   if (known === undefined) return host.hypervisor.define(definition, signalOption(signal));
-  if (!host.lifecycle.capabilities.features.has("redefine") || sameDefinition(await known.definition(), definition))
+  if (!host.lifecycle.capabilities.features.has("redefine") || sameJson(await known.definition(), definition))
     return known;
   return host.hypervisor.redefine(definition, signalOption(signal));
-}
-
-/** Compared as JSON with sorted keys: definitions are plain data. */
-function sameDefinition(a: unknown, b: unknown): boolean {
-  return canonical(a) === canonical(b);
-}
-
-function canonical(value: unknown): string {
-  return JSON.stringify(value, (_key, item: unknown) =>
-    typeof item === "object" && item !== null && !Array.isArray(item)
-      ? Object.fromEntries(Object.entries(item).sort(([x], [y]) => (x < y ? -1 : 1)))
-      : item,
-  );
 }

@@ -31,6 +31,16 @@ export const FACET_REQUIREMENTS: { readonly [F in FacetName]: readonly Hyperviso
   imageCache: [],
   hostCpuStatistics: ["hostCpuStatistics"],
   compareCpu: ["compareCpu"],
+  vcpuHotplug: ["hotplugVcpu", "redefine"],
+  memoryHotplug: ["hotplugMemory", "redefine"],
+  balloon: ["balloon"],
+  devices: ["hotplugDevice"],
+  removableMedia: ["changeMedium"],
+  diskLimits: ["limitDisk"],
+  backups: ["backup"],
+  memoryDump: ["dumpMemory"],
+  consolePasswords: ["consolePassword"],
+  templates: ["template"],
 };
 
 export interface DriverFlags {

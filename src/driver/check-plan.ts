@@ -6,8 +6,9 @@ import { plannedDefinition } from "./plan-spawn.js";
 
 /** @throws InvalidArgumentError, NotSupportedError: whatever a connector, the plugger or the hypervisor refuses. Touches nothing. */
 export function checkPlan(host: HostContext, plan: InstancePlan): void {
-  plan.volumes.forEach(({ connection }, i) => {
-    connectorOf(host, connection).validate(connection, `spec.blockDevices[${i}].connection`);
+  (plan.spec.blockDevices ?? []).forEach(({ connection }, i) => {
+    if (connection !== undefined)
+      connectorOf(host, connection).validate(connection, `spec.blockDevices[${i}].connection`);
   });
   plan.vifs.forEach((vif, i) => host.collaborators.vifs.validate(vif, `spec.vifs[${i}]`));
   host.hypervisor.check(plannedDefinition(plan));

@@ -1,6 +1,13 @@
 /** What an embedder may bring to a driver in place of the defaults. */
 import type { Clock, StateStore } from "../core/index.js";
-import type { DiskBackend, ImageStore, SecretStore, VolumeConnector, VolumeHostProperties } from "../storage/index.js";
+import type {
+  DiskBackend,
+  ExportedFiles,
+  ImageStore,
+  SecretStore,
+  VolumeConnector,
+  VolumeHostProperties,
+} from "../storage/index.js";
 import type { FirewallDriver } from "../firewall/index.js";
 import type { VifPlugger } from "../network/index.js";
 
@@ -15,6 +22,8 @@ export interface Collaborators {
   /** Where records of instances and of operations under way outlive the process. */
   readonly state: StateStore;
   readonly clock: Clock;
+  /** Where backups, dumps and templates are put. Default: the host's file systems. */
+  readonly files?: ExportedFiles;
   /** What this host tells volume services of itself. */
   volumeHostProperties(): Promise<VolumeHostProperties>;
 }

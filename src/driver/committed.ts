@@ -1,7 +1,9 @@
 /** How operations that had passed their point of no return are finished by a new process, or by the next operation on their instance. */
 import type { CompletionHandler, OperationRecord } from "../core/index.js";
 import { confirmMigrationAgain, finishRevertMigrationAgain } from "./operations/resize.js";
+import { finishChangeMedium } from "./operations/change-medium.js";
 import { finishDestroy } from "./operations/destroy.js";
+import { finishDetachDevice } from "./operations/detach-device.js";
 import { finishDetachInterface } from "./operations/detach-interface.js";
 import { finishDetachVolume } from "./operations/detach-volume.js";
 import { finishPowerOff } from "./operations/power-off.js";
@@ -26,6 +28,8 @@ const FINISHERS: { readonly [kind: string]: Finish } = {
   reboot: finishReboot,
   detachVolume: finishDetachVolume,
   detachInterface: finishDetachInterface,
+  detachDevice: finishDetachDevice,
+  changeMedium: finishChangeMedium,
   swapVolume: finishSwapVolume,
   rebuild: (host, operation) => withUuid(operation, (uuid) => finishRebuild(host, uuid)),
   unrescue: (host, operation) => withUuid(operation, (uuid) => finishUnrescue(host, uuid)),

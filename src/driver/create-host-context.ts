@@ -9,6 +9,7 @@ import type { DriverTimeouts } from "./timeouts.js";
 import { HandleRegistry } from "./handle-registry.js";
 import type { HostContext } from "./host-context.js";
 import type { Hypervisor } from "./hypervisor.js";
+import { LocalExportedFiles } from "../storage/index.js";
 import { InstanceRecords } from "./instance-records.js";
 import { Intents } from "./intents.js";
 import { undoTable } from "./effects.js";
@@ -31,6 +32,7 @@ export function createHostContext({ hypervisor, collaborators, timeouts }: Drive
     collaborators,
     timeouts: Object.freeze({ ...DEFAULT_TIMEOUTS, ...checkTimeouts(timeouts) }),
     clock,
+    files: collaborators.files ?? new LocalExportedFiles(),
     lifecycle: new DriverLifecycle(),
     journal: new Journal({ store: state, undo: undoTable(contextOf), clock, prefix: "operations" }),
     completions: completionHandlers(contextOf),

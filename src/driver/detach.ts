@@ -1,5 +1,7 @@
 /** Taking a device out of a guest. */
 import { DeviceDetachError } from "./errors.js";
+import type { GuestDevice } from "./guest-hardware.js";
+import { NotSupportedError } from "../core/index.js";
 import type { DetachOptions, DetachOutcome, Guest } from "./guest.js";
 import type { GuestDisk, GuestNic } from "./guest-definition.js";
 import type { Operation } from "./operation.js";
@@ -18,6 +20,17 @@ export function takeNic(operation: Operation, guest: Guest, nic: GuestNic): Prom
   const { uuid } = guest;
   return operation.effect("guestNicDetach", { uuid, nic }, () =>
     letGo(operation, guest, nic.id, (options) => guest.detachNic(nic.id, options)),
+  );
+}
+
+/** As `takeDisk`, for another device. */
+export function takeDevice(operation: Operation, guest: Guest, device: GuestDevice): Promise<void> {
+  const { uuid } = guest;
+  return operation.effect("guestDeviceDetach", { uuid, device }, () =>
+    letGo(operation, guest, device.id, async (options) => {
+      if (guest.detachDevice === undefined) throw new NotSupportedError({ capability: "devices" });
+      return guest.detachDevice(device.id, options);
+    }),
   );
 }
 

@@ -6,6 +6,10 @@ import type { Vif } from "../network/index.js";
 import type { DiskSource, VolumeConnection } from "../storage/index.js";
 import type { GuestDefinition, GuestDisk, GuestNic } from "./guest-definition.js";
 import { isInMemory, killGuest, pauseGuest, powerStateOf, resumeGuest, startGuest } from "./guest-actions.js";
+import type { DetachOptions, DetachOutcome, Guest } from "./guest.js";
+import { giveBackDevice, restoreLimits, restoreMedium, restoreMemorySize, restoreVcpus } from "./undo-hotplug.js";
+import type { LimitsChange, MediumChange } from "./undo-hotplug.js";
+import type { GuestDevice } from "./guest-hardware.js";
 import type { HostContext } from "./host-context.js";
 import { connectorOf } from "./volume-connectors.js";
 import type { InstanceRecord } from "./instance-record.js";
@@ -64,6 +68,24 @@ export interface EffectData {
   readonly outgoing: { readonly uuid: string };
   /** A token was left on the storage. */
   readonly storageToken: { readonly token: string };
+  /** A guest in memory was to get another number of vCPUs; it had `vcpus`. */
+  readonly vcpus: { readonly uuid: string; readonly vcpus: number };
+  /** A guest in memory was to get more or less memory; it had `memoryMiB`. */
+  readonly memory: { readonly uuid: string; readonly memoryMiB: number };
+  /** A guest got a device. */
+  readonly guestDevice: { readonly uuid: string; readonly deviceId: string };
+  /** A guest was asked to let go of a device, which it gets back. */
+  readonly guestDeviceDetach: { readonly uuid: string; readonly device: GuestDevice };
+  /** A guest's drive had `from` in it, and got something else. */
+  readonly medium: MediumChange;
+  /** A guest's disk had these limits, and got others. */
+  readonly diskLimits: LimitsChange;
+  /** A checkpoint was set. */
+  readonly checkpoint: { readonly uuid: string; readonly name: string };
+  /** A file or directory was made under a name that nobody else has. */
+  readonly exportedFile: { readonly path: string };
+  /** That file or directory was given its final name; `identity` tells it from what others may have put there. */
+  readonly publishedFile: { readonly path: string; readonly identity: string };
 }
 
 export type EffectKind = keyof EffectData;
@@ -113,6 +135,17 @@ export function undoTable(contextOf: () => HostContext): UndoTable {
       await (await contextOf().hypervisor.find(uuid))?.abortMigration?.();
     },
     storageToken: ({ token }) => contextOf().collaborators.disks.removeToken(token),
+    vcpus: ({ uuid, vcpus }) => restoreVcpus(contextOf(), uuid, vcpus),
+    memory: ({ uuid, memoryMiB }) => restoreMemorySize(contextOf(), uuid, memoryMiB),
+    guestDevice: ({ uuid, deviceId }) => takeOut(contextOf(), uuid, "device", deviceId),
+    guestDeviceDetach: ({ uuid, device }) => giveBackDevice(contextOf(), uuid, device),
+    medium: (data) => restoreMedium(contextOf(), data),
+    diskLimits: (data) => restoreLimits(contextOf(), data),
+    checkpoint: async ({ uuid, name }) => {
+      await (await contextOf().hypervisor.find(uuid))?.deleteCheckpoint?.(name);
+    },
+    exportedFile: ({ path }) => contextOf().files.remove(path),
+    publishedFile: ({ path, identity }) => contextOf().files.remove(path, identity),
   };
   return undos as unknown as UndoTable;
 }
@@ -193,17 +226,25 @@ async function restorePower(host: HostContext, uuid: string, state: PowerState):
   }
 }
 
-async function takeOut(host: HostContext, uuid: string, what: "disk" | "nic", id: string): Promise<void> {
+async function takeOut(host: HostContext, uuid: string, what: "disk" | "nic" | "device", id: string): Promise<void> {
   const guest = await host.hypervisor.find(uuid);
   if (guest === undefined) return;
-  const options = { timeoutMs: host.timeouts.detachMs };
-  const outcome = await (what === "disk" ? guest.detachDisk(id, options) : guest.detachNic(id, options));
+  const outcome = await detachOf(guest, what)(id, { timeoutMs: host.timeouts.detachMs });
   if (outcome !== "detached" && outcome !== "absent") {
     throw new DeviceDetachError("the guest keeps a device that was taken back", {
       instance: { uuid, name: guest.name },
       device: id,
     });
   }
+}
+
+function detachOf(
+  guest: Guest,
+  what: "disk" | "nic" | "device",
+): (id: string, options: DetachOptions) => Promise<DetachOutcome> {
+  if (what === "disk") return (id, options) => guest.detachDisk(id, options);
+  if (what === "nic") return (id, options) => guest.detachNic(id, options);
+  return async (id, options) => (await guest.detachDevice?.(id, options)) ?? "absent";
 }
 
 async function giveBackDisk(host: HostContext, uuid: string, disk: GuestDisk): Promise<void> {

@@ -203,6 +203,36 @@ export class InterfaceNotFoundError extends HyperviseError {
   }
 }
 
+/** The instance has no checkpoint of the name. Code `CHECKPOINT_NOT_FOUND`. */
+export class CheckpointNotFoundError extends HyperviseError {
+  static {
+    nameErrorClass(this, "CheckpointNotFoundError");
+  }
+  constructor(message: string, context: ErrorContext = {}) {
+    super(message, { ...context, code: "CHECKPOINT_NOT_FOUND" });
+  }
+}
+
+/** There is no template in the directory, or it is being deleted. Code `TEMPLATE_NOT_FOUND`. */
+export class TemplateNotFoundError extends HyperviseError {
+  static {
+    nameErrorClass(this, "TemplateNotFoundError");
+  }
+  constructor(message: string, context: ErrorContext = {}) {
+    super(message, { ...context, code: "TEMPLATE_NOT_FOUND" });
+  }
+}
+
+/** The template is damaged, of another layout or another hypervisor, or wants a CPU that this host has not. Code `TEMPLATE_UNUSABLE`. */
+export class TemplateUnusableError extends HyperviseError {
+  static {
+    nameErrorClass(this, "TemplateUnusableError");
+  }
+  constructor(message: string, context: ErrorContext = {}) {
+    super(message, { ...context, code: "TEMPLATE_UNUSABLE" });
+  }
+}
+
 /** A volume could not be copied to another; the guest keeps the old one. Code `VOLUME_SWAP_FAILED`. */
 export class VolumeSwapError extends HyperviseError {
   static {

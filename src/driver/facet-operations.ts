@@ -1,6 +1,8 @@
 /** What each method of each facet does. */
+import { attachDevice, listDevices } from "./operations/attach-device.js";
 import { attachInterface } from "./operations/attach-interface.js";
 import { attachVolume } from "./operations/attach-volume.js";
+import { backup } from "./operations/backup.js";
 import {
   blockStats,
   getAllBandwidthCounters,
@@ -9,6 +11,7 @@ import {
   interfaceStats,
 } from "./operations/statistics.js";
 import { cacheImage, manageImageCache } from "./operations/image-cache.js";
+import { changeMedium } from "./operations/change-medium.js";
 import {
   checkCanLiveMigrateDestination,
   checkCanLiveMigrateSource,
@@ -22,7 +25,12 @@ import {
   migrateDiskAndPowerOff,
   resize,
 } from "./operations/resize.js";
+import { deleteCheckpoint, listCheckpoints } from "./operations/checkpoints.js";
+import { deleteTemplate } from "./operations/delete-template.js";
+import { describeTemplate, saveTemplate } from "./operations/save-template.js";
+import { detachDevice } from "./operations/detach-device.js";
 import { detachInterface } from "./operations/detach-interface.js";
+import { dumpMemory } from "./operations/dump-memory.js";
 import { detachVolume } from "./operations/detach-volume.js";
 import {
   ensureFilteringRulesForInstance,
@@ -69,7 +77,12 @@ import { preLiveMigration } from "./operations/pre-live-migration.js";
 import { rebuild } from "./operations/rebuild.js";
 import { rescue, unrescue } from "./operations/rescue.js";
 import { resume, suspend } from "./operations/suspend.js";
+import { setBalloon } from "./operations/set-balloon.js";
+import { setConsolePassword } from "./operations/set-console-password.js";
+import { setDiskLimits } from "./operations/set-disk-limits.js";
+import { setMemory, setVcpus } from "./operations/set-vcpus.js";
 import { snapshot } from "./operations/snapshot.js";
+import { spawnFromTemplate } from "./operations/spawn-from-template.js";
 import { swapVolume } from "./operations/swap-volume.js";
 import { volumeSnapshotCreate, volumeSnapshotDelete } from "./operations/volume-snapshots.js";
 import type { FacetName, Facets } from "./facets.js";
@@ -129,4 +142,14 @@ export const FACET_OPERATIONS: FacetOperations = {
   imageCache: { cacheImage, manageImageCache },
   hostCpuStatistics: { getHostCpuStats },
   compareCpu: { compareCpu },
+  vcpuHotplug: { setVcpus },
+  memoryHotplug: { setMemory },
+  balloon: { setBalloon },
+  devices: { attachDevice, detachDevice, listDevices },
+  removableMedia: { changeMedium },
+  diskLimits: { setDiskLimits },
+  backups: { backup, listCheckpoints, deleteCheckpoint },
+  memoryDump: { dumpMemory },
+  consolePasswords: { setConsolePassword },
+  templates: { saveTemplate, describeTemplate, spawnFromTemplate, deleteTemplate },
 };

@@ -1,7 +1,10 @@
 /** Groups of methods that a driver may have or lack. `supports(driver, name)` narrows a driver's type to them. */
+import type { BackupsFacet, MemoryDumpFacet } from "./facets/backups.js";
+import type { BalloonFacet, DevicesFacet, MemoryHotplugFacet, VcpuHotplugFacet } from "./facets/hotplug.js";
 import type { CrashDumpFacet, QuiesceFacet, GuestAgentFacet } from "./facets/guest-administration.js";
 import type {
   ConsoleOutputFacet,
+  ConsolePasswordsFacet,
   ConsoleStreamFacet,
   ScreenshotsFacet,
   SerialConsoleFacet,
@@ -13,10 +16,13 @@ import type { FirewallFacet } from "./facets/firewall.js";
 import type { ImageCacheFacet } from "./facets/image-cache.js";
 import type { InterfacesFacet } from "./facets/interfaces.js";
 import type { LiveMigrationFacet } from "./facets/live-migration.js";
+import type { OperationHandle } from "../core/index.js";
+import type { DiskLimitsFacet, RemovableMediaFacet } from "./facets/media.js";
 import type { PauseFacet, SuspendFacet } from "./facets/power.js";
 import type { RebuildFacet, RescueFacet, ResizeFacet } from "./facets/redefinition.js";
 import type { SnapshotsFacet } from "./facets/snapshots.js";
 import type { StatisticsFacet } from "./facets/statistics.js";
+import type { TemplatesFacet } from "./facets/templates.js";
 import type { VolumeExtendFacet, VolumesFacet, VolumeSnapshotsFacet, VolumeSwapFacet } from "./facets/volumes.js";
 
 export interface Facets {
@@ -46,6 +52,16 @@ export interface Facets {
   readonly imageCache: ImageCacheFacet;
   readonly hostCpuStatistics: HostCpuStatisticsFacet;
   readonly compareCpu: CompareCpuFacet;
+  readonly vcpuHotplug: VcpuHotplugFacet;
+  readonly memoryHotplug: MemoryHotplugFacet;
+  readonly balloon: BalloonFacet;
+  readonly devices: DevicesFacet;
+  readonly removableMedia: RemovableMediaFacet;
+  readonly diskLimits: DiskLimitsFacet;
+  readonly backups: BackupsFacet;
+  readonly memoryDump: MemoryDumpFacet;
+  readonly consolePasswords: ConsolePasswordsFacet;
+  readonly templates: TemplatesFacet;
 }
 
 export type FacetName = keyof Facets;
@@ -107,8 +123,33 @@ export const FACET_METHODS = {
   imageCache: ["cacheImage", "manageImageCache"],
   hostCpuStatistics: ["getHostCpuStats"],
   compareCpu: ["compareCpu"],
+  vcpuHotplug: ["setVcpus"],
+  memoryHotplug: ["setMemory"],
+  balloon: ["setBalloon"],
+  devices: ["attachDevice", "detachDevice", "listDevices"],
+  removableMedia: ["changeMedium"],
+  diskLimits: ["setDiskLimits"],
+  backups: ["backup", "listCheckpoints", "deleteCheckpoint"],
+  memoryDump: ["dumpMemory"],
+  consolePasswords: ["setConsolePassword"],
+  templates: ["saveTemplate", "describeTemplate", "spawnFromTemplate", "deleteTemplate"],
 } as const satisfies { readonly [F in FacetName]: readonly (keyof Facets[F])[] };
 
 type Missing = { [F in FacetName]: Exclude<keyof Facets[F], (typeof FACET_METHODS)[F][number]> }[FacetName];
 /** Compiles only while no facet has a method that `FACET_METHODS` lacks. */
 export const FACET_METHODS_ARE_COMPLETE: [Missing] extends [never] ? true : never = true;
+
+/** Methods that answer with a handle at once. The compiler checks that all of them are named. */
+type HandleMethod = {
+  [M in keyof AllFacets]: AllFacets[M] extends (...args: never[]) => OperationHandle<unknown> ? M : never;
+}[keyof AllFacets];
+const HANDLE_METHOD_TABLE: { readonly [M in HandleMethod]: true } = {
+  snapshot: true,
+  resize: true,
+  liveMigration: true,
+  backup: true,
+  dumpMemory: true,
+  saveTemplate: true,
+};
+/** Names of the methods that answer with an `OperationHandle` at once; all others but `filterDeferApplyOn` answer with a promise. */
+export const HANDLE_METHODS: ReadonlySet<string> = new Set(Object.keys(HANDLE_METHOD_TABLE));

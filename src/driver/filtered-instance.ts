@@ -9,12 +9,13 @@ export function filteredInstance(instance: InstanceRef, vifs: readonly PluggedVi
 }
 
 function filteredPort({ vif, backend }: PluggedVif): FilteredPort {
-  const { id, macAddress, fixedIps, securityGroups, portSecurityEnabled, network } = vif;
+  const { id, macAddress, fixedIps, allowedAddressPairs, securityGroups, portSecurityEnabled, network } = vif;
   return {
     id,
     macAddress,
-    ...(backend.type === "tap" ? { deviceName: backend.deviceName } : {}),
+    ...(backend.type === "tap" ? { deviceName: backend.deviceName, bridge: backend.bridge } : {}),
     ...(fixedIps === undefined ? {} : { fixedIps }),
+    ...(allowedAddressPairs === undefined ? {} : { allowedAddressPairs }),
     ...(network.subnets === undefined ? {} : { subnets: network.subnets }),
     ...(securityGroups === undefined ? {} : { securityGroups }),
     ...(portSecurityEnabled === undefined ? {} : { portSecurityEnabled }),

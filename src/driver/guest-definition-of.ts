@@ -1,12 +1,26 @@
 /** The guest that an instance's record describes. Pure. */
-import type { AttachedVolume, InstanceDisk, InstanceRecord, PluggedVif } from "./instance-record.js";
+import type { AttachedVolume, EmptyDrive, InstanceDisk, InstanceRecord, PluggedVif } from "./instance-record.js";
+import type { DeviceType } from "./instance-spec.js";
+import type { DiskLimits, DiskTuning } from "./disk-tuning.js";
 import type { GuestDefinition, GuestDisk, GuestNic } from "./guest-definition.js";
 
 /** What a definition is made from. */
-export type DefinedParts = Pick<InstanceRecord, "uuid" | "name" | "spec" | "disks" | "volumes" | "vifs" | "kernel">;
+export type DefinedParts = Pick<
+  InstanceRecord,
+  "uuid" | "name" | "spec" | "disks" | "volumes" | "emptyDrives" | "vifs" | "kernel"
+>;
 
-export function guestDefinitionOf({ uuid, name, spec, disks, volumes, vifs, kernel }: DefinedParts): GuestDefinition {
+/** Name of the disk that a rescued instance boots from, before anything else. */
+export const RESCUE_DISK = "rescue";
+
+function unbooted({ bootIndex: _bootIndex, ...nic }: GuestNic): GuestNic {
+  return nic;
+}
+
+export function guestDefinitionOf(parts: DefinedParts): GuestDefinition {
+  const { uuid, name, spec, disks, volumes, emptyDrives = [], vifs, kernel } = parts;
   const { vcpus, memoryMiB, cpuTopology } = spec.flavor;
+  const own = disks.map((disk) => guestDiskOf(disk, spec.diskTuning));
   return {
     uuid,
     name,
@@ -16,27 +30,43 @@ export function guestDefinitionOf({ uuid, name, spec, disks, volumes, vifs, kern
     ...(spec.machine === undefined ? {} : { machine: spec.machine }),
     firmware: spec.firmware ?? "bios",
     ...(kernel === undefined ? {} : { kernel }),
-    disks: [...disks.map(guestDiskOf), ...volumes.map(volumeDiskOf)],
-    nics: vifs.map(guestNicOf),
+    disks: [...own, ...volumes.map(volumeDiskOf), ...emptyDrives.map(emptyDriveOf)],
+    nics: disks.some(({ name }) => name === RESCUE_DISK) ? vifs.map(guestNicOf).map(unbooted) : vifs.map(guestNicOf),
     guestAgent: spec.guestAgent ?? true,
+    ...(spec.hardware === undefined ? {} : { hardware: spec.hardware }),
+    ...(spec.platform === undefined ? {} : { platform: spec.platform }),
   };
 }
 
 /** A disk of the instance's own as the guest has it. */
-export function guestDiskOf(disk: InstanceDisk): GuestDisk {
-  const { name, source, bus, deviceName, bootIndex } = disk;
-  const boot = bootIndex === undefined ? {} : { bootIndex };
-  return { id: name, source, bus, deviceType: "disk", deviceName, readOnly: false, shareable: false, ...boot };
+export function guestDiskOf(disk: InstanceDisk, tuning?: DiskTuning): GuestDisk {
+  const { name, source, bus, deviceName, bootIndex, limits } = disk;
+  const tuned = limits === undefined ? tuning : withLimits(tuning, limits);
+  return {
+    ...{ id: name, source, bus, deviceType: "disk", deviceName, readOnly: false, shareable: false },
+    ...(bootIndex === undefined ? {} : { bootIndex }),
+    ...(tuned === undefined ? {} : { tuning: tuned }),
+  };
 }
 
-/** The id that a volume's disk has within any guest. */
-export function volumeDiskId(volumeId: string): string {
-  return `volume-${volumeId}`;
+/** The tuning with other limits, none when they are empty. */
+export function withLimits(tuning: DiskTuning = {}, limits: DiskLimits): DiskTuning {
+  const { limits: _limits, ...rest } = tuning;
+  return Object.keys(limits).length === 0 ? rest : { ...rest, limits };
+}
+
+/** The id that a volume's disk has within any guest. The medium of a drive can change under it: its id is its place. */
+export function volumeDiskId(volumeId: string, deviceType: DeviceType, deviceName: string): string {
+  return deviceType === "disk" ? `volume-${volumeId}` : driveId(deviceName);
+}
+
+export function driveId(deviceName: string): string {
+  return `drive-${deviceName}`;
 }
 
 /** A volume as the guest has it. */
 export function volumeDiskOf(volume: AttachedVolume): GuestDisk {
-  const { diskId, source, bus, deviceType, deviceName, bootIndex, connection } = volume;
+  const { diskId, source, bus, deviceType, deviceName, bootIndex, connection, tuning } = volume;
   return {
     id: diskId,
     source,
@@ -45,14 +75,26 @@ export function volumeDiskOf(volume: AttachedVolume): GuestDisk {
     deviceName,
     readOnly: connection.readOnly === true || deviceType === "cdrom",
     shareable: connection.multiattach === true,
-    serial: connection.volumeId.slice(0, 20),
+    // A drive is the same whatever is in it.
+    ...(deviceType === "disk" ? { serial: connection.volumeId.slice(0, 20) } : {}),
     ...(bootIndex === undefined ? {} : { bootIndex }),
+    ...(tuning === undefined ? {} : { tuning }),
+  };
+}
+
+/** A drive without a medium as the guest has it. */
+export function emptyDriveOf({ diskId, bus, deviceType, deviceName, bootIndex, tuning }: EmptyDrive): GuestDisk {
+  return {
+    ...{ id: diskId, bus, deviceType, deviceName, readOnly: deviceType === "cdrom", shareable: false },
+    ...(bootIndex === undefined ? {} : { bootIndex }),
+    ...(tuning === undefined ? {} : { tuning }),
   };
 }
 
 /** A port as the guest has it. */
 export function guestNicOf({ vif, backend }: PluggedVif): GuestNic {
   const { mtu } = vif.network;
+  const { bootIndex } = vif;
   return {
     id: vif.id,
     macAddress: vif.macAddress,
@@ -60,5 +102,6 @@ export function guestNicOf({ vif, backend }: PluggedVif): GuestNic {
     backend,
     queues: vif.queues ?? 1,
     ...(mtu === undefined ? {} : { mtu }),
+    ...(bootIndex === undefined ? {} : { bootIndex }),
   };
 }

@@ -1,12 +1,16 @@
 /** What a hypervisor is asked to run: a spec with every choice made and every host resource named. */
 import type { CpuTopology, DeviceType, DiskBus, Firmware, InstanceRef, Machine } from "./instance-spec.js";
+import type { JsonObject } from "../core/index.js";
+import type { DiskTuning } from "./disk-tuning.js";
+import type { GuestHardware } from "./guest-hardware.js";
 import type { DiskSource } from "../storage/index.js";
 import type { NicModel, VifBackend } from "../network/index.js";
 
 export interface GuestDisk {
-  /** Stable and unique within the guest: `root`, `ephemeral0`, `swap`, `rescue`, or `volume-<volume id>`. */
+  /** Stable and unique within the guest: `root`, `ephemeral0`, `swap`, `rescue`, `volume-<volume id>`, or `drive-<device name>` for a drive whose medium can change. */
   readonly id: string;
-  readonly source: DiskSource;
+  /** Absent: a drive without a medium; only `cdrom` and `floppy`. */
+  readonly source?: DiskSource;
   readonly bus: DiskBus;
   readonly deviceType: DeviceType;
   /** `vda`, `sdb`: what a Linux guest would call it; unique within the guest. */
@@ -17,6 +21,7 @@ export interface GuestDisk {
   /** Serial number that the guest reads, at most 20 characters for virtio. */
   readonly serial?: string;
   readonly bootIndex?: number;
+  readonly tuning?: DiskTuning;
 }
 
 export interface GuestNic {
@@ -27,6 +32,7 @@ export interface GuestNic {
   readonly backend: VifBackend;
   readonly mtu?: number;
   readonly queues: number;
+  readonly bootIndex?: number;
 }
 
 export interface GuestKernel {
@@ -46,4 +52,7 @@ export interface GuestDefinition extends InstanceRef {
   readonly disks: readonly GuestDisk[];
   readonly nics: readonly GuestNic[];
   readonly guestAgent: boolean;
+  readonly hardware?: GuestHardware;
+  /** Choices that only one kind of hypervisor knows, by its `type`; each checks its own and leaves the others alone. */
+  readonly platform?: Readonly<Record<string, JsonObject>>;
 }

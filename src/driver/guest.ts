@@ -1,12 +1,16 @@
 /** The guest half of the seam: what a hypervisor can do to one guest. Each call is one mechanism; order and undoing are the choreography's. */
 import type { Duplex } from "node:stream";
-import type { CommonOptions, Secret } from "../core/index.js";
+import type { CommonOptions, JsonObject, Secret } from "../core/index.js";
 import type { DiskSource, DiskSourceFormat } from "../storage/index.js";
 import type { ConsoleAddress, ConsoleLog, Screenshot } from "./console.js";
 import type { DiskStatistics, GuestStatistics, InterfaceStatistics } from "./statistics.js";
+import type { CopyProgress, GuestBackupRequest, GuestCheckpoint } from "./guest-backup.js";
+import type { DiskLimits } from "./disk-tuning.js";
+import type { GuestDevice } from "./guest-hardware.js";
 import type { GuestDefinition, GuestDisk, GuestNic } from "./guest-definition.js";
 import type { InjectedFile } from "./instance-spec.js";
-import type { GuestMigrationRequest, MigrationOutcome, MigrationProgress } from "./guest-migration.js";
+import type { GuestTemplate, GuestTemplatePhase, GuestTemplateRequest, GuestTemplateState } from "./guest-template.js";
+import type { GuestMigrationOptions, GuestMigrationRequest, MigrationOutcome } from "./guest-migration.js";
 import type { PowerState } from "./power-state.js";
 
 export interface GuestInfo {
@@ -20,6 +24,9 @@ export interface GuestInfo {
   /** Milliseconds since the epoch at which the guest was started; absent when it is not in memory. */
   readonly startedAt?: number;
 }
+
+/** `elf`: plain. The others are kdump's compressed ones. */
+export type MemoryDumpFormat = "elf" | "kdump-zlib" | "kdump-lzo" | "kdump-snappy";
 
 /** How a request to take a device out of a guest ended. `refused`: the guest said no. `pending`: it has not answered in time and may still let go. */
 export type DetachOutcome = "detached" | "absent" | "refused" | "pending";
@@ -119,6 +126,81 @@ export interface Guest {
   /** Merges the overlay back into what it is based on. Feature `diskSnapshot`. */
   commitDisk?(diskId: string, base: DiskSource, options?: CommonOptions): Promise<void>;
 
+  /**
+   * Copies disks of a guest in memory as they are at one point in time. `onPointInTime` is called once the point is fixed. On failure or abort the files are removed
+   * and no checkpoint is set. Rejects with `CheckpointNotFoundError`. Feature `backup`.
+   */
+  backup?(
+    request: GuestBackupRequest,
+    options?: CommonOptions & {
+      readonly onPointInTime?: () => void;
+      readonly onCopyProgress?: (progress: CopyProgress) => void;
+    },
+  ): Promise<void>;
+  /** Feature `backup`. */
+  checkpoints?(options?: CommonOptions): Promise<readonly GuestCheckpoint[]>;
+  /** Success when there is none of the name. Feature `backup`. */
+  deleteCheckpoint?(name: string, options?: CommonOptions): Promise<void>;
+
+  /** Puts another medium into a drive, durably; `undefined`: takes it out. Rejects with `DeviceDetachError` when the guest has locked the drive, unless `force`. Feature `changeMedium`. */
+  changeMedium?(
+    diskId: string,
+    source: DiskSource | undefined,
+    options?: CommonOptions & { readonly force?: boolean },
+  ): Promise<void>;
+  /** Sets what the guest may do to a disk, durably, at once where it is in memory. Feature `limitDisk`. */
+  limitDisk?(diskId: string, limits: DiskLimits, options?: CommonOptions): Promise<void>;
+
+  /**
+   * Gives a guest vCPUs or takes some, durably, at once where it is in memory: 1 to `maxVcpus`. Rejects with `InvalidArgumentError`, with `DeviceDetachError` when the
+   * guest does not let go of one in time. On failure the definition says what the guest has. Feature `hotplugVcpu`.
+   */
+  setVcpus?(vcpus: number, options?: CommonOptions): Promise<void>;
+  /**
+   * Gives a guest memory or takes plugged memory back, durably, at once where it is in memory. Rejects with `InvalidArgumentError`, `NoFreeSlotError`, and with `DeviceDetachError` when the
+   * guest does not let go in time. On failure the definition says what the guest has. Feature `hotplugMemory`.
+   */
+  setMemory?(memoryMiB: number, options?: CommonOptions): Promise<void>;
+  /** Asks a guest in memory to use no more than this of its memory. Resolves when the guest was asked; it may take long or never comply. Feature `balloon`. */
+  setBalloon?(memoryMiB: number, options?: CommonOptions): Promise<void>;
+
+  /** Gives the guest a device, durably, and live when it is in memory. Feature `hotplugDevice`. */
+  attachDevice?(device: GuestDevice, options?: CommonOptions): Promise<void>;
+  /** As `detachDisk`. Feature `hotplugDevice`. */
+  detachDevice?(id: string, options: DetachOptions): Promise<DetachOutcome>;
+
+  /** Sets the password of a graphical console of a guest in memory; never kept. Rejects with `ConsoleUnavailableError` when the guest has none of the kind. Feature `consolePassword`. */
+  setConsolePassword?(
+    kind: "vnc" | "spice",
+    password: Secret,
+    options?: CommonOptions & { readonly validMs?: number },
+  ): Promise<void>;
+
+  /** Writes the guest's memory to a new file for a debugger; the guest stands still meanwhile. On failure or abort the file is removed. Feature `dumpMemory`. */
+  dumpMemory?(
+    path: string,
+    format: MemoryDumpFormat,
+    options?: CommonOptions & { readonly onCopyProgress?: (progress: CopyProgress) => void },
+  ): Promise<void>;
+
+  /**
+   * Writes the guest's memory and disks, as they are at one point in time, to new files, for guests that start from them. The guest stands still for no longer than its memory takes, then runs on (or
+   * stays paused). `onPhase` is called when each of the two begins, in whichever order. The disks' files refer to no others. On failure or abort the files are removed and the guest is as before.
+   * Feature `template`.
+   */
+  saveTemplate?(
+    request: GuestTemplateRequest,
+    options?: CommonOptions & {
+      readonly onPhase?: (phase: GuestTemplatePhase) => void;
+      readonly onCopyProgress?: (progress: CopyProgress) => void;
+    },
+  ): Promise<GuestTemplateState>;
+  /**
+   * Brings the defined guest, which was never started, into memory as the template's guest was when it was saved; resolves when it runs. Its definition differs from the template's in no more than uuid, name, the disks' and
+   * NICs' ids, sources, back ends and MAC addresses, all of which the guest has when this resolves. The template's files are only read. On failure nothing is left running. Feature `template`.
+   */
+  startFromTemplate?(template: GuestTemplate, options?: CommonOptions): Promise<void>;
+
   /** Puts a password and files into a guest that was never started; gone with `undefine`. Feature `injectAtSpawn`. */
   inject?(injection: GuestInjection, options?: CommonOptions): Promise<void>;
 
@@ -142,15 +224,25 @@ export interface Guest {
   /** Sends a non-maskable interrupt, so that the guest dumps its core. Feature `crashDump`. */
   injectNmi?(options?: CommonOptions): Promise<void>;
 
+  /** What a destination has to know of the guest to receive it; plain data. Feature `migration`, where the definition does not say all. */
+  describeMigration?(): Promise<JsonObject>;
   /**
-   * Migrates to the destination that gave the token; resolves when it is over, however it ended. Abort by `abortMigration`. Feature `migration`.
+   * Migrates to the destination that gave the token; resolves when it is over, however it ended, or rejects with `MigrationError`, which says why it failed: then the guest is here as before.
+   * Abort by `abortMigration`. Feature `migration`.
    */
-  migrate?(
-    request: GuestMigrationRequest,
-    options?: CommonOptions & { readonly onMigrationProgress?: (progress: MigrationProgress) => void },
-  ): Promise<MigrationOutcome>;
-  /** Success when no migration is under way. */
+  migrate?(request: GuestMigrationRequest, options?: GuestMigrationOptions): Promise<MigrationOutcome>;
+  /** Success when no migration is under way. Rejects with `ConflictError` once the guest is being handed over. */
   abortMigration?(options?: CommonOptions): Promise<void>;
+  /**
+   * How the guest's migration ended, also one that an earlier process began: what can be ended is ended, what can't is waited for. Undefined when the guest is not leaving and has not left.
+   * Without it, a guest that is shut down after a migration counts as gone.
+   */
+  migrationOutcome?(options?: CommonOptions): Promise<MigrationOutcome | undefined>;
+  /**
+   * Takes back a guest that has gone: it runs on here from where it was handed over, or counts as crashed where that is lost. Success when it has not gone. Only for when the destination is
+   * rid of it, and it has not run there: else there are two of it.
+   */
+  reclaimMigration?(options?: CommonOptions): Promise<void>;
   /** Makes a migration end: by post-copy, or by pausing the guest. Rejects with `NoActiveMigrationError`. */
   forceCompleteMigration?(mode: "postcopy" | "pause", options?: CommonOptions): Promise<void>;
 }

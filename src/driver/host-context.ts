@@ -3,6 +3,7 @@ import type { Clock, CompletionHandler, Journal, KeyedLock } from "../core/index
 import type { Collaborators } from "./collaborators.js";
 import type { DriverEvents } from "./driver-events.js";
 import type { DriverLifecycle } from "./lifecycle.js";
+import type { ExportedFiles } from "../storage/index.js";
 import type { DriverTimeouts } from "./timeouts.js";
 import type { HandleRegistry } from "./handle-registry.js";
 import type { Hypervisor } from "./hypervisor.js";
@@ -14,6 +15,7 @@ export interface HostContext {
   readonly collaborators: Collaborators;
   readonly timeouts: DriverTimeouts;
   readonly clock: Clock;
+  readonly files: ExportedFiles;
   readonly lifecycle: DriverLifecycle;
   readonly journal: Journal;
   /** How to finish each kind of operation that had passed its point of no return. */

@@ -24,5 +24,15 @@ export const HYPERVISOR_FEATURES = [
   "injectAtSpawn",
   "hostCpuStatistics",
   "compareCpu",
+  "hotplugVcpu",
+  "hotplugMemory",
+  "hotplugDevice",
+  "balloon",
+  "changeMedium",
+  "limitDisk",
+  "backup",
+  "dumpMemory",
+  "consolePassword",
+  "template",
 ] as const;
 export type HypervisorFeature = (typeof HYPERVISOR_FEATURES)[number];

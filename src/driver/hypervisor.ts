@@ -109,9 +109,12 @@ export interface Hypervisor {
     options?: CommonOptions,
   ): Promise<IncomingMigration>;
 
-  /** The migration is over and the guest runs here: make it one of ours. Idempotent. Feature `migration`. */
+  /**
+   * The guest has left its source: it runs here, or stands still as it did, and is one of ours. Idempotent. Rejects with `MigrationError` when it has not come and will not: then it has not run here.
+   * Feature `migration`.
+   */
   finishIncoming?(uuid: string, options?: CommonOptions): Promise<Guest>;
 
-  /** Drops a guest that waits for a migration that will not come. Success when there is none. Feature `migration`. */
+  /** Drops a guest that waits for a migration that will not come, or that has come and has not run here. Success when there is none. Rejects with `InvalidStateError` for one that was taken over, or has run. Feature `migration`. */
   abortIncoming?(uuid: string, options?: CommonOptions): Promise<void>;
 }

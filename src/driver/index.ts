@@ -29,16 +29,29 @@ export type {
   LifecycleTransition,
   OverflowEvent,
 } from "./events.js";
-export { FACET_METHODS } from "./facets.js";
+export { FACET_METHODS, HANDLE_METHODS } from "./facets.js";
 export type { AllFacets, FacetName, Facets } from "./facets.js";
 export type {
+  Backup,
+  BackupDisk,
+  BackupOptions,
+  BackupRequest,
+  BackupsFacet,
+  MemoryDump,
+  MemoryDumpFacet,
+} from "./facets/backups.js";
+export type {
   ConsoleOutputFacet,
+  ConsolePasswordsFacet,
   ConsoleStreamFacet,
   ScreenshotsFacet,
   SerialConsoleFacet,
   SpiceConsoleFacet,
   VncConsoleFacet,
 } from "./facets/consoles.js";
+export type { BalloonFacet, DevicesFacet, MemoryHotplugFacet, VcpuHotplugFacet } from "./facets/hotplug.js";
+export type { DiskLimitsFacet, RemovableMediaFacet } from "./facets/media.js";
+export type { TemplateDisk, TemplateManifest, TemplatesFacet } from "./facets/templates.js";
 export type { FirewallFacet } from "./facets/firewall.js";
 export type { CrashDumpFacet, GuestAgentFacet, QuiesceFacet } from "./facets/guest-administration.js";
 export type { CompareCpuFacet, CpuComparison, HostCpuStatisticsFacet } from "./facets/host.js";
@@ -57,7 +70,49 @@ export type {
   VolumeSnapshotsFacet,
   VolumeSwapFacet,
 } from "./facets/volumes.js";
+export type { CopyProgress, GuestBackupDisk, GuestBackupRequest, GuestCheckpoint } from "./guest-backup.js";
+export type {
+  GuestTemplate,
+  GuestTemplateDisk,
+  GuestTemplatePhase,
+  GuestTemplateRequest,
+  GuestTemplateState,
+} from "./guest-template.js";
 export type { GuestDefinition, GuestDisk, GuestKernel, GuestNic } from "./guest-definition.js";
+export { DISK_CACHES } from "./disk-tuning.js";
+export type { DiskCache, DiskLimits, DiskTuning } from "./disk-tuning.js";
+export { CPU_MODES, SCSI_CONTROLLERS, SOUND_MODELS, VIDEO_MODELS } from "./guest-hardware.js";
+export type {
+  CpuFeature,
+  CpuMode,
+  CpuPinning,
+  GraphicsListener,
+  GuestBalloon,
+  GuestClock,
+  GuestCpu,
+  GuestDevice,
+  GuestFilesystem,
+  GuestHardware,
+  GuestMemory,
+  GuestNumaCell,
+  GuestRng,
+  GuestSmbios,
+  GuestSound,
+  GuestSpice,
+  GuestTpm,
+  GuestUefi,
+  GuestVideo,
+  GuestVnc,
+  GuestWatchdog,
+  ScsiController,
+  SoundModel,
+  VideoModel,
+} from "./guest-hardware.js";
+export { checkHardwareFits } from "./hardware-fit.js";
+export type { HardwareFrame, TunedDisk } from "./hardware-fit.js";
+export { diskLimitsCheck, diskTuningCheck } from "./validate-disk-tuning.js";
+export { guestDeviceCheck, guestHardwareCheck } from "./validate-guest-hardware.js";
+export { platformCheck } from "./validate-platform.js";
 export type {
   DetachOptions,
   DetachOutcome,
@@ -66,8 +121,10 @@ export type {
   GuestInfo,
   GuestInjection,
   GuestSuspend,
+  MemoryDumpFormat,
 } from "./guest.js";
 export type {
+  GuestMigrationOptions,
   GuestMigrationRequest,
   IncomingMigration,
   IncomingMigrationRequest,
@@ -87,7 +144,7 @@ export type {
 export { HYPERVISOR_FEATURES } from "./hypervisor-features.js";
 export type { HypervisorFeature } from "./hypervisor-features.js";
 export type { Hypervisor, HypervisorContext, HypervisorEvent } from "./hypervisor.js";
-export type { AttachedVolume, InstanceDisk, InstanceRecord, PluggedVif } from "./instance-record.js";
+export type { AttachedVolume, EmptyDrive, InstanceDisk, InstanceRecord, PluggedVif } from "./instance-record.js";
 export { DEVICE_TYPES, DISK_BUSES, FIRMWARES, MACHINES } from "./instance-spec.js";
 export type {
   BlockDevice,

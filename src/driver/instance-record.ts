@@ -1,5 +1,6 @@
 /** What a driver keeps durably of each instance, beside what the hypervisor keeps of its guest. */
 import type { DeviceType, DiskBus, InstanceRef, InstanceSpec } from "./instance-spec.js";
+import type { DiskLimits, DiskTuning } from "./disk-tuning.js";
 import type { DiskSource, VolumeConnection } from "../storage/index.js";
 import type { GuestKernel } from "./guest-definition.js";
 import type { PowerState } from "./power-state.js";
@@ -15,6 +16,8 @@ export interface InstanceDisk {
   readonly deviceName: string;
   readonly bus: DiskBus;
   readonly bootIndex?: number;
+  /** Set by `setDiskLimits`, in place of those of `spec.diskTuning`. */
+  readonly limits?: DiskLimits;
 }
 
 export interface AttachedVolume {
@@ -26,7 +29,11 @@ export interface AttachedVolume {
   readonly bootIndex?: number;
   readonly tag?: string;
   readonly source: DiskSource;
+  readonly tuning?: DiskTuning;
 }
+
+/** A CD or floppy drive that stays while media come and go. With a volume in it, it stands among the volumes. */
+export type EmptyDrive = Omit<AttachedVolume, "connection" | "source">;
 
 export interface PluggedVif {
   readonly vif: Vif;
@@ -42,12 +49,16 @@ export interface InstanceRecord extends InstanceRef {
   readonly kernel?: GuestKernel;
   readonly volumes: readonly AttachedVolume[];
   readonly vifs: readonly PluggedVif[];
+  readonly emptyDrives?: readonly EmptyDrive[];
+  /** The template that the instance was started from, on which its disks may stand. */
+  readonly template?: { readonly id: string; readonly directory: string };
   /** The state that the caller last asked for; what a boot of the host brings back. */
   readonly desiredState: Extract<PowerState, "running" | "paused" | "shutdown" | "suspended">;
   /** While rescued: what to go back to (`disks` holds the rescue disk, too), and whether the guest ran. */
   readonly rescue?: {
     readonly disks: readonly InstanceDisk[];
     readonly volumes: readonly AttachedVolume[];
+    readonly emptyDrives?: readonly EmptyDrive[];
     readonly wasRunning: boolean;
   };
   /** While resized or migrated cold: the way back. */

@@ -1,13 +1,14 @@
 /** The durable records of the host's instances, with what must be unique among them. */
 import { ConflictError, StateCorruptError } from "../core/index.js";
 import type { JsonObject, JsonValue, StateStore } from "../core/index.js";
+import { devicesOf, hostDeviceOf } from "./attached-devices.js";
 import { InstanceExistsError, InstanceNotFoundError } from "./errors.js";
 import type { InstanceRecord } from "./instance-record.js";
 
 const PREFIX = "instances/";
 
 /**
- * Records under `instances/<uuid>`, held in memory once loaded. Names, port ids and MAC addresses belong to one instance each, a volume too unless every holder
+ * Records under `instances/<uuid>`, held in memory once loaded. Names, port ids, MAC addresses, devices and vsock addresses of the host belong to one instance each, a volume too unless every holder
  * has it `multiattach`; they are claimed by `put` before it writes, so that two operations at once can't both have them.
  */
 export class InstanceRecords {
@@ -17,6 +18,7 @@ export class InstanceRecords {
   readonly #ports = new Map<string, string>();
   readonly #macAddresses = new Map<string, string>();
   readonly #volumes = new Map<string, Map<string, boolean>>();
+  readonly #hostParts = new Map<string, string>();
 
   constructor(store: StateStore) {
     this.#store = store;
@@ -119,6 +121,10 @@ export class InstanceRecords {
           device: vif.id,
         });
     }
+    for (const { part, device } of hostPartsOf(record)) {
+      if ((this.#hostParts.get(part) ?? uuid) !== uuid)
+        throw new ConflictError(`${part} belongs to another instance`, { instance, device });
+    }
     for (const { volumeId, multiattach } of volumesOf(record)) {
       const others = [...(this.#volumes.get(volumeId) ?? [])].filter(([holder]) => holder !== uuid);
       if (others.length === 0 || (multiattach && others.every(([, shared]) => shared))) continue;
@@ -133,6 +139,7 @@ export class InstanceRecords {
       this.#ports.set(vif.id, uuid);
       this.#macAddresses.set(vif.macAddress, uuid);
     }
+    for (const { part } of hostPartsOf(record)) this.#hostParts.set(part, uuid);
     for (const { volumeId, multiattach } of volumesOf(record)) {
       const holders = this.#volumes.get(volumeId);
       if (holders === undefined) this.#volumes.set(volumeId, new Map([[uuid, multiattach]]));
@@ -146,6 +153,7 @@ export class InstanceRecords {
       this.#ports.delete(vif.id);
       this.#macAddresses.delete(vif.macAddress);
     }
+    for (const { part } of hostPartsOf(record)) this.#hostParts.delete(part);
     for (const { volumeId } of volumesOf(record)) {
       const holders = this.#volumes.get(volumeId);
       holders?.delete(record.uuid);
@@ -159,9 +167,21 @@ function vifsOf(record: InstanceRecord): readonly { readonly id: string; readonl
   return [...(record.spec.vifs ?? []), ...record.vifs.map((plugged) => plugged.vif)];
 }
 
+/** What only one guest of the host can have, and the device that it is in the guest. */
+function hostPartsOf(record: InstanceRecord): readonly { readonly part: string; readonly device: string }[] {
+  const devices = devicesOf(record).flatMap((device) => {
+    const part = hostDeviceOf(device);
+    return part === undefined ? [] : { part, device: device.id };
+  });
+  const { vsock } = record.spec.hardware ?? {};
+  return vsock === undefined ? devices : [...devices, { part: `vsock address ${vsock.cid}`, device: "vsock" }];
+}
+
 function volumesOf(record: InstanceRecord): readonly { readonly volumeId: string; readonly multiattach: boolean }[] {
   const connections = [...(record.spec.blockDevices ?? []), ...record.volumes].map((device) => device.connection);
-  return connections.map(({ volumeId, multiattach }) => ({ volumeId, multiattach: multiattach === true }));
+  return connections
+    .filter((connection) => connection !== undefined)
+    .map(({ volumeId, multiattach }) => ({ volumeId, multiattach: multiattach === true }));
 }
 
 function parseRecord(key: string, value: JsonValue): InstanceRecord {

@@ -1,5 +1,7 @@
 /** What an embedder asks for: an instance, its flavor, image, block devices and ports. */
-import type { Secret } from "../core/index.js";
+import type { JsonObject, Secret } from "../core/index.js";
+import type { DiskTuning } from "./disk-tuning.js";
+import type { GuestHardware } from "./guest-hardware.js";
 import type { VolumeConnection } from "../storage/index.js";
 import type { Vif } from "../network/index.js";
 
@@ -33,15 +35,16 @@ export interface Flavor {
   readonly cpuTopology?: CpuTopology;
 }
 
-export const DISK_BUSES = ["virtio", "scsi", "sata", "ide", "usb"] as const;
+export const DISK_BUSES = ["virtio", "scsi", "sata", "ide", "usb", "nvme", "fdc"] as const;
 export type DiskBus = (typeof DISK_BUSES)[number];
 
-export const DEVICE_TYPES = ["disk", "cdrom"] as const;
+export const DEVICE_TYPES = ["disk", "cdrom", "floppy"] as const;
 export type DeviceType = (typeof DEVICE_TYPES)[number];
 
 /** A volume that an instance starts with (an entry of Nova's block device mapping). */
 export interface BlockDevice {
-  readonly connection: VolumeConnection;
+  /** Absent: a drive without a medium, which `changeMedium` can put one into; only for `cdrom` and `floppy`. */
+  readonly connection?: VolumeConnection;
   /** `vdb`, `sdc`; default: the next free name of the bus. */
   readonly deviceName?: string;
   /** Default `virtio`. */
@@ -51,6 +54,7 @@ export interface BlockDevice {
   /** 0 boots first; absent: not booted from. */
   readonly bootIndex?: number;
   readonly tag?: string;
+  readonly tuning?: DiskTuning;
 }
 
 export const MACHINES = ["q35", "pc", "microvm", "virt"] as const;
@@ -84,6 +88,11 @@ export interface InstanceSpec extends InstanceRef {
   readonly machine?: Machine;
   /** Default `bios`. */
   readonly firmware?: Firmware;
+  readonly hardware?: GuestHardware;
+  /** For the instance's own disks; volumes have their own. */
+  readonly diskTuning?: DiskTuning;
+  /** Choices that only one kind of hypervisor knows, by its `type`: `{ kvm: { extraArguments: [...] } }`. */
+  readonly platform?: Readonly<Record<string, JsonObject>>;
   /** Gives the guest a channel for the QEMU guest agent. Default true. */
   readonly guestAgent?: boolean;
   /** Set in the guest at first boot, where the capability `injectAtSpawn` is there. */

@@ -1,5 +1,5 @@
 /** A live migration from one driver to another, as one operation: Nova's conductor, in a function. */
-import { AbortedError, asError, HyperviseError, OperationController } from "../core/index.js";
+import { AbortedError, asError, HyperviseError, isHyperviseError, OperationController } from "../core/index.js";
 import type { OperationHandle } from "../core/index.js";
 import type { ComputeDriver } from "./compute-driver.js";
 import type { Facets } from "./facets.js";
@@ -13,7 +13,8 @@ export type LiveMigratingDriver = ComputeDriver & Facets["liveMigration"];
  *
  * The handle's result resolves when the instance runs on the destination and nothing of it is left on the source but what they share. When it rejects before the
  * point of no return (phase `switchover` or `postcopy`), the instance runs on the source as before and nothing of it is left on the destination; what could not be removed
- * is on the error's `undoErrors`. After it the instance belongs to the destination, whatever fails: call the `postLiveMigration…` methods again.
+ * is on the error's `undoErrors`. After it the instance belongs to the destination, whatever fails: call the `postLiveMigration…` methods again. One exception: when the destination
+ * has lost it before it ran there, it goes back and runs on the source, and the result rejects with `MigrationError`.
  * Phases: `check`, `prepare`, those of the migration, `finish`.
  * Rejects with `MigrationPreCheckError`, `MigrationError`, `AbortedError`, or what preparing the destination rejects with.
  */
@@ -92,11 +93,11 @@ async function move(
 
 /** A migration that failed in its last step may have moved the guest all the same; then there is no way back. */
 async function hasLeft(source: LiveMigratingDriver, instance: InstanceRef): Promise<boolean> {
-  const { state } = await source.getInfo(instance);
-  return state === "shutdown" || state === "crashed";
+  const { state, task } = await source.getInfo(instance);
+  return state === "shutdown" && task === "migratingOut";
 }
 
-/** The instance runs on the destination: everything is tried, and the first failure is told with the others attached. */
+/** The instance is the destination's: everything is tried, and the first failure is told with the others attached. One that the destination has lost on the way goes back. */
 async function finish(
   source: LiveMigratingDriver,
   destination: LiveMigratingDriver,
@@ -104,8 +105,14 @@ async function finish(
   data: LiveMigrateData,
 ): Promise<void> {
   const errors: Error[] = [];
+  await destination.postLiveMigrationAtDestination(instance, data).catch(async (error: unknown) => {
+    // It has not come and will not, so that it has not run there.
+    if (!isHyperviseError(error, "MIGRATION_FAILED")) return errors.push(asError(error));
+    await destination.rollbackLiveMigrationAtDestination(instance, data);
+    await source.rollbackLiveMigrationAtSource(instance, data);
+    throw error;
+  });
   for (const step of [
-    () => destination.postLiveMigrationAtDestination(instance, data),
     () => source.postLiveMigration(instance, data),
     () => source.postLiveMigrationAtSource(instance, data),
   ]) {

@@ -1,10 +1,11 @@
 /** What the hosts of a live migration tell each other, checked as anything from outside. Pure. */
 import { check } from "../core/index.js";
 import type { Check } from "../core/index.js";
+import { diskLimitsCheck } from "./validate-disk-tuning.js";
 import { checkCpuModel } from "./operations/host-cpu.js";
 import { InvalidArgumentError } from "../core/index.js";
 import { instanceName } from "./operation-options.js";
-import type { InstanceRecord } from "./instance-record.js";
+import type { InstanceDisk, InstanceRecord } from "./instance-record.js";
 import type { InstanceRef } from "./instance-spec.js";
 import type { LiveMigrateData } from "./facets/live-migration.js";
 import { storedSpec, validateInstanceSpec } from "./validate-instance-spec.js";
@@ -23,6 +24,7 @@ const shape: Check<LiveMigrateData> = check.object({
   sourceHypervisor: hostName,
   destinationHost: check.optional(hostName),
   sourceCpu: checkCpuModel,
+  guest: check.optional(jsonObject),
   storageToken: check.optional(check.string({ max: 128, charset: "name" })),
   sharedStorage: check.optional(check.boolean()),
   copyDisks: check.optional(check.array(diskName, { max: 256 })),
@@ -46,12 +48,16 @@ export function checkMigrateData(value: unknown, instance?: InstanceRef): LiveMi
 const movedDisk = check.object({
   name: diskName,
   sizeBytes: check.integer({ min: 1 }),
+  limits: check.optional(diskLimitsCheck),
 });
+const movedTemplate = check.object({ id: check.uuid(), directory: check.absolutePath() });
 
 export interface MovedInstance {
   readonly spec: StoredSpec;
-  readonly disks: readonly { readonly name: string; readonly sizeBytes: number }[];
+  readonly disks: readonly Pick<InstanceDisk, "name" | "sizeBytes" | "limits">[];
   readonly desiredState: InstanceRecord["desiredState"];
+  /** The template that the instance was started from. */
+  readonly template?: NonNullable<InstanceRecord["template"]>;
 }
 
 /** What the destination needs of the source's record. @throws InvalidArgumentError */
@@ -60,9 +66,12 @@ export function movedInstance({ record }: LiveMigrateData): MovedInstance {
   const given = record["disks"];
   const list = Array.isArray(given) ? given : [];
   const disks = list.map((disk, index) => {
-    const { name, sizeBytes } = (disk ?? {}) as { readonly name?: unknown; readonly sizeBytes?: unknown };
-    return movedDisk({ name, sizeBytes }, `data.record.disks[${index}]`);
+    const { name, sizeBytes, limits } = (disk ?? {}) as { readonly [K in keyof InstanceDisk]?: unknown };
+    const given = limits === undefined ? { name, sizeBytes } : { name, sizeBytes, limits };
+    return movedDisk(given, `data.record.disks[${index}]`);
   });
+  const cloned = record["template"];
+  const template = cloned === undefined ? undefined : movedTemplate(cloned, "data.record.template");
   const desiredState = check.oneOf(["running", "paused"])(record["desiredState"], "data.record.desiredState");
-  return { spec, disks, desiredState };
+  return { spec, disks, desiredState, ...(template === undefined ? {} : { template }) };
 }

@@ -13,7 +13,7 @@ import { guestDefinitionOf } from "./guest-definition-of.js";
 import { InstanceExistsError, ResizeError } from "./errors.js";
 import type { InstanceRecord } from "./instance-record.js";
 import type { Operation } from "./operation.js";
-import { planSpawn } from "./plan-spawn.js";
+import { emptyDrivesOf, planSpawn } from "./plan-spawn.js";
 import type { ResizeTicket } from "./facets/redefinition.js";
 import { storedSpec, validateInstanceSpec } from "./validate-instance-spec.js";
 import { fetchKernel } from "./operations/spawn.js";
@@ -37,6 +37,7 @@ export async function arrive(operation: Operation, ticket: ResizeTicket, powerOn
     disks: [],
     volumes: [],
     vifs: [],
+    ...emptyDrivesOf(plan),
     desiredState: powerOn ? "running" : "shutdown",
     resize: { ticket, role: "destination", previous: { spec, disks: [] } },
     createdAt: host.clock.now(),

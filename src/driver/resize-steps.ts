@@ -5,6 +5,7 @@ import type { Guest } from "./guest.js";
 import { guestDefinitionOf } from "./guest-definition-of.js";
 import type { InstanceDisk, InstanceRecord } from "./instance-record.js";
 import { InvalidStateError, ResizeError } from "./errors.js";
+import { checkHardwareFits } from "./hardware-fit.js";
 import { isInMemory, requireGuest, requireState } from "./guest-actions.js";
 import type { JsonObject } from "../core/index.js";
 import type { Operation } from "./operation.js";
@@ -33,6 +34,7 @@ export async function depart(operation: Operation, { flavor, graceMs, sameHost }
   requireNoTask(record, operation.kind);
   refuseSame(record.spec.flavor, flavor);
   resizedDisks(record, flavor);
+  checkHardwareFits(record.spec.hardware, { ...flavor, firmware: record.spec.firmware }, [], "spec.hardware");
   const guest = await requireGuest(host, uuid, signal);
   const state = await requireState(guest, operation.kind, ["running", "paused", "shutdown", "crashed"], signal);
   const ticket: ResizeTicket = {

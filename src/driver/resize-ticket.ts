@@ -28,14 +28,15 @@ export const ticketCheck: Check<ResizeTicket> = check.object({
 
 /** The disks of the record as the flavor wants them. A disk's `sizeBytes` is what it must grow to. @throws ResizeError when one would shrink. */
 export function resizedDisks(
-  record: Pick<InstanceRecord, "disks" | "volumes">,
+  record: Pick<InstanceRecord, "disks" | "volumes" | "emptyDrives">,
   flavor: Flavor,
 ): readonly (InstanceDisk | PlannedDisk)[] {
   const resized = record.disks.flatMap((disk): readonly InstanceDisk[] => {
     const sizeBytes = wantedBytes(disk.name, disk.sizeBytes, flavor);
     return sizeBytes === 0 ? [] : [{ ...disk, sizeBytes }];
   });
-  const taken = new Set([...record.disks, ...record.volumes].map(({ deviceName }) => deviceName));
+  const all = [...record.disks, ...record.volumes, ...(record.emptyDrives ?? [])];
+  const taken = new Set(all.map(({ deviceName }) => deviceName));
   const missing = ["ephemeral0", "swap"].flatMap((name): readonly PlannedDisk[] => {
     const sizeBytes = wantedBytes(name, 0, flavor);
     if (sizeBytes === 0 || record.disks.some((disk) => disk.name === name)) return [];

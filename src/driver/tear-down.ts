@@ -1,6 +1,7 @@
 /** Removing all of an instance: forward only, each part by itself, so that one that fails does not keep the others. */
 import { asError, HyperviseError } from "../core/index.js";
 import { disconnectVolume } from "./effects.js";
+import { dropReference } from "./template-directory.js";
 import type { HostContext } from "./host-context.js";
 import { IncompleteCleanupError } from "./errors.js";
 import type { InstanceRecord } from "./instance-record.js";
@@ -46,6 +47,8 @@ export async function tearDown(
   await attempt(() => firewall.unfilterInstance({ uuid, name }));
   for (const connection of volumesOf(record)) await attempt(() => disconnectVolume(host, connection, uuid));
   await attempt(() => (destroyDisks ? removeDisks(host, uuid) : keepDisks(host, uuid)));
+  const template = destroyDisks ? record?.template : undefined;
+  if (template !== undefined) await attempt(() => dropReference(host, template.directory, uuid));
   if (failures.length === 0) await attempt(() => host.records.delete(uuid));
   if (failures.length > 0) throw incomplete(instance, failures);
   if (change !== "none" && (record !== undefined || guest !== undefined))
@@ -74,7 +77,8 @@ function vifsOf(record: InstanceRecord | undefined): readonly Vif[] {
 
 function volumesOf(record: InstanceRecord | undefined): readonly VolumeConnection[] {
   const all = [...(record?.volumes ?? []), ...(record?.spec.blockDevices ?? [])];
-  return [...new Map(all.map(({ connection }) => [connection.volumeId, connection])).values()];
+  const connections = all.flatMap(({ connection }) => connection ?? []);
+  return [...new Map(connections.map((connection) => [connection.volumeId, connection])).values()];
 }
 
 function incomplete(instance: InstanceRef, failures: readonly Error[]): IncompleteCleanupError {

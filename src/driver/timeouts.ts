@@ -29,9 +29,9 @@ export interface DriverTimeouts {
   readonly suspendMs: number;
   /** One command to the guest agent. */
   readonly agentMs: number;
-  /** File systems frozen at most this long during a snapshot. */
+  /** File systems frozen at most this long during a snapshot or a backup. */
   readonly freezeMs: number;
-  /** Copying, flattening, uploading one disk. */
+  /** Copying, flattening, uploading one disk; a whole backup; a dump of memory. */
   readonly diskCopyMs: number;
   /** Fetching an image. */
   readonly imageFetchMs: number;

@@ -6,6 +6,10 @@ import { FIRMWARES, MACHINES } from "./instance-spec.js";
 import type { Flavor, InstanceSpec } from "./instance-spec.js";
 import { instanceName } from "./operation-options.js";
 import { vifCheck } from "./validate-vif.js";
+import { checkHardwareFits } from "./hardware-fit.js";
+import { guestHardwareCheck } from "./validate-guest-hardware.js";
+import { diskTuningCheck } from "./validate-disk-tuning.js";
+import { platformCheck } from "./validate-platform.js";
 
 /** A spec that was checked: a frozen copy, its password wrapped. */
 export interface ValidSpec extends InstanceSpec {
@@ -76,6 +80,9 @@ const shape = check.object({
   vifs: check.optional(check.array(vifCheck, { max: 64 })),
   machine: check.optional(check.oneOf(MACHINES)),
   firmware: check.optional(check.oneOf(FIRMWARES)),
+  hardware: check.optional(guestHardwareCheck),
+  diskTuning: check.optional(diskTuningCheck),
+  platform: check.optional(platformCheck),
   guestAgent: check.optional(check.boolean()),
   adminPassword: check.optional(passwordCheck),
   injectedFiles: check.optional(
@@ -99,18 +106,13 @@ export function validateInstanceSpec(value: unknown): ValidSpec {
   const vifs = spec.vifs ?? [];
   unique(
     devices,
-    (device) => device.connection.volumeId,
+    (device) => device.connection?.volumeId,
     (i) => `spec.blockDevices[${i}].connection.volumeId`,
   );
   unique(
     devices,
     (device) => device.deviceName,
     (i) => `spec.blockDevices[${i}].deviceName`,
-  );
-  unique(
-    devices,
-    (device) => device.bootIndex,
-    (i) => `spec.blockDevices[${i}].bootIndex`,
   );
   unique(
     vifs,
@@ -123,6 +125,11 @@ export function validateInstanceSpec(value: unknown): ValidSpec {
     (i) => `spec.vifs[${i}].macAddress`,
   );
   unique(
+    [...devices, ...vifs],
+    ({ bootIndex }) => bootIndex,
+    (i) => (i < devices.length ? `spec.blockDevices[${i}].bootIndex` : `spec.vifs[${i - devices.length}].bootIndex`),
+  );
+  unique(
     vifs,
     (vif) => (vif.type === "bridge" ? vif.deviceName : undefined),
     (i) => `spec.vifs[${i}].deviceName`,
@@ -130,14 +137,23 @@ export function validateInstanceSpec(value: unknown): ValidSpec {
   if (
     spec.imageId === undefined &&
     spec.kernel === undefined &&
-    devices.every((device) => device.bootIndex === undefined)
+    devices.every((device) => device.bootIndex === undefined || device.connection === undefined) &&
+    vifs.every((vif) => vif.bootIndex === undefined)
   ) {
     throw new InvalidArgumentError({
       field: "spec.imageId",
       value: undefined,
-      expected: "an image, a kernel, or a block device with a bootIndex",
+      expected: "an image, a kernel, or a block device or a port with a bootIndex",
     });
   }
+  const { flavor, firmware, hardware, diskTuning } = spec;
+  const tuned = devices.map(({ tuning, bus = "virtio" }, i) => ({
+    tuning,
+    bus,
+    path: `spec.blockDevices[${i}].tuning`,
+  }));
+  const own = { tuning: diskTuning, bus: "virtio", path: "spec.diskTuning" } as const;
+  checkHardwareFits(hardware, { ...flavor, firmware }, [own, ...tuned], "spec.hardware");
   return spec;
 }
 

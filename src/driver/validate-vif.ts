@@ -8,6 +8,10 @@ import { tagCheck } from "./validate-volume.js";
 const id = check.string({ max: 255, charset: "name" });
 const interfaceName = check.string({ max: 15, charset: "name" });
 
+const [address, cidr] = [check.ipAddress(), check.cidr()];
+const addressOrCidr: Check<string> = (value, path) =>
+  typeof value === "string" && value.includes("/") ? cidr(value, path) : address(value, path);
+
 const subnet = check.object({
   cidr: check.cidr(),
   gateway: check.optional(check.ipAddress()),
@@ -30,10 +34,14 @@ const common = {
   fixedIps: check.optional(
     check.array(check.object({ address: check.ipAddress(), subnetId: check.optional(id) }), { max: 64 }),
   ),
+  allowedAddressPairs: check.optional(
+    check.array(check.object({ address: addressOrCidr, macAddress: check.optional(check.mac()) }), { max: 64 }),
+  ),
   securityGroups: check.optional(check.array(id, { max: 64 })),
   portSecurityEnabled: check.optional(check.boolean()),
   tag: check.optional(tagCheck),
   queues: check.optional(check.integer({ min: 1, max: 256 })),
+  bootIndex: check.optional(check.integer({ min: 0, max: 255 })),
 };
 
 /** A port as an embedder gives it. */

@@ -33,7 +33,10 @@ const UNNOTED: NotedCall = { resolved: () => undefined, rejected: () => undefine
 export const DEFAULT_CALL_LIMIT = 10_000;
 
 /** Positions of arguments that are secret as a whole. */
-const SECRET_ARGUMENTS: Readonly<Record<string, number>> = { setAdminPassword: 1 };
+const SECRET_ARGUMENTS: Readonly<Record<string, number>> = {
+  setAdminPassword: 1,
+  setConsolePassword: 2,
+};
 
 export class CallJournal {
   readonly #clock: Clock;

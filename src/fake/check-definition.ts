@@ -15,13 +15,14 @@ export interface MachineLimits {
 export const FULL_MACHINE: MachineLimits = {
   machines: ["q35", "pc", "microvm", "virt"],
   firmwares: ["bios", "uefi"],
-  buses: ["virtio", "scsi", "sata", "ide", "usb"],
+  buses: ["virtio", "scsi", "sata", "ide", "usb", "nvme", "fdc"],
   kernels: true,
   maxVcpus: 1024,
 };
 
 export const DEFAULT_DISK_SLOTS = 64;
 export const DEFAULT_NIC_SLOTS = 29;
+export const DEFAULT_DEVICE_SLOTS = 64;
 
 /** @throws InvalidArgumentError for what contradicts itself, NotSupportedError for what this machine lacks. */
 export function checkDefinition(definition: GuestDefinition, limits: MachineLimits): void {

@@ -1,16 +1,17 @@
 /** The fake driver: the choreography that all drivers share, over a simulated world. */
 import { OperationController, onAbort } from "../core/index.js";
 import type { Clock, CommonOptions, OperationHandle, StateStore } from "../core/index.js";
-import { BaseDriver } from "../driver/index.js";
+import { BaseDriver, HANDLE_METHODS } from "../driver/index.js";
 import type { AllFacets, Collaborators, ComputeDriver, DriverTimeouts, HypervisorFeature } from "../driver/index.js";
 import { CallJournal, DEFAULT_CALL_LIMIT, uuidOf } from "./call-journal.js";
 import type { DriverCall } from "./call-journal.js";
 import { FULL_MACHINE } from "./check-definition.js";
 import { FakeDiskBackend } from "./disk-backend.js";
-import { DRIVER_METHODS, HANDLE_METHODS } from "./fault-points.js";
+import { DRIVER_METHODS } from "./fault-points.js";
 import type { DriverMethod } from "./fault-points.js";
 import type { EventFaults } from "./events.js";
 import type { Faults } from "./faults.js";
+import { FakeExportedFiles } from "./exported-files.js";
 import { FakeFirewallDriver } from "./firewall-driver.js";
 import type { FakeHost } from "./host.js";
 import type { FakeHostOptions } from "./host-facts.js";
@@ -213,6 +214,7 @@ export function createFakeCollaborators(process: FakeProcess, state?: StateStore
     secrets: new FakeSecretStore(process),
     state: new FakeStateStore(process, state),
     clock: process.clock,
+    files: new FakeExportedFiles(process),
     volumeHostProperties: () =>
       Promise.resolve({
         hostname: name,

@@ -1,5 +1,5 @@
 /** Every place at which a test can make the fake fail, hang, be slow or die: one for each method of the driver, its seams and its collaborators. */
-import { FACET_METHODS } from "../driver/index.js";
+import { FACET_METHODS, HANDLE_METHODS } from "../driver/index.js";
 import type { FacetName } from "../driver/index.js";
 
 /** `before`: nothing is done yet. `partial`: half of the effect is there. `after`: all of it is, but the caller is not told. */
@@ -28,8 +28,13 @@ const SEAM_POINTS = {
       ...["detachDisk", "detachNic", "resizeDisk", "snapshotDisk", "restore", "discard"],
       ...["consoleLog", "openConsole", "consoleAddress", "screenshot", "statistics", "diskStatistics"],
       ...["interfaceStatistics", "injectNmi", "abortMigration", "forceCompleteMigration"],
+      ...["setBalloon", "detachDevice", "limitDisk", "checkpoints", "deleteCheckpoint", "setConsolePassword"],
     ],
-    partial: ["start", "attachDisk", "attachNic", "mirrorDisk", "copyDisk", "commitDisk", "save", "migrate", "inject"],
+    partial: [
+      ...["start", "attachDisk", "attachNic", "mirrorDisk", "copyDisk", "commitDisk", "save", "migrate", "inject"],
+      ...["setVcpus", "setMemory", "attachDevice", "changeMedium", "backup", "dumpMemory"],
+      ...["saveTemplate", "startFromTemplate"],
+    ],
   },
   agent: {
     whole: ["ping", "setPassword", "readFile", "exec", "interfaces", "freeze", "thaw"],
@@ -51,6 +56,10 @@ const SEAM_POINTS = {
       ...["refreshInstanceSecurityRules", "refreshProviderFirewallRules", "unfilterInstance"],
     ],
     partial: ["setupBasicFiltering", "prepareInstanceFilter", "applyInstanceFilter"],
+  },
+  files: {
+    whole: ["identify", "makeDirectory", "publish", "remove", "readText", "writeText", "list"],
+    partial: [],
   },
   secrets: { whole: ["put", "get", "delete"], partial: [] },
   state: { whole: ["put", "get", "delete", "list"], partial: [] },
@@ -98,13 +107,6 @@ export interface FaultPointInfo {
 
 const TWO_STAGES: readonly FaultStage[] = ["before", "after"];
 
-/** Methods that answer with a handle: a fault strikes them before anything is done. */
-export const HANDLE_METHODS: ReadonlySet<string> = new Set([
-  "snapshot",
-  "resize",
-  "liveMigration",
-] satisfies DriverMethod[]);
-
 function collectPoints(): ReadonlyMap<string, FaultPointInfo> {
   const points = new Map<string, FaultPointInfo>();
   const add = (point: string, stages: readonly FaultStage[]): void =>
@@ -113,6 +115,7 @@ function collectPoints(): ReadonlyMap<string, FaultPointInfo> {
     for (const method of whole) add(`${seam}.${method}`, TWO_STAGES);
     for (const method of partial) add(`${seam}.${method}`, FAULT_STAGES);
   }
+  // A fault strikes a method that answers with a handle before anything is done.
   for (const method of DRIVER_METHODS) add(`driver.${method}`, HANDLE_METHODS.has(method) ? ["before"] : TWO_STAGES);
   return points;
 }

@@ -11,6 +11,8 @@ export interface GuestBehaviour {
   readonly detach: "release" | "refuse" | "ignore";
   /** From that request until its answer. Default 0. */
   readonly detachMs: number;
+  /** What it makes of a request to open a drive: `locked` holds its medium fast. Default `free`. */
+  readonly tray: "free" | "locked";
   /** `hung`: connected but silent; `absent`: not installed. Default `responding`. */
   readonly agent: "responding" | "hung" | "absent";
   /** How long the agent takes for an answer. Default 0. */
@@ -47,6 +49,7 @@ export const DEFAULT_BEHAVIOUR: GuestBehaviour = Object.freeze({
   shutdownMs: 0,
   detach: "release",
   detachMs: 0,
+  tray: "free",
   agent: "responding",
   agentMs: 0,
   onNmi: "log",

@@ -6,6 +6,7 @@ import type { ConsoleAddress, ConsoleLog, HypervisorFeature } from "../driver/in
 import { consoleText } from "./console-text.js";
 import { CONSOLE_ENTRIES, extrasOf, inMemory, print } from "./guest-record.js";
 import type { GuestRecord } from "./guest-record.js";
+import { requireState } from "./guest-state.js";
 import type { FakeHost } from "./host.js";
 import { SerialConsole } from "./serial-console.js";
 
@@ -59,4 +60,21 @@ function takePort(host: FakeHost, record: GuestRecord): number {
     return port;
   }
   throw new ConsoleUnavailableError("The host has no port left for consoles", { instance: record.definition });
+}
+
+/** @throws ConsoleUnavailableError when the guest has no console of the kind; InvalidStateError when it is not in memory. */
+export function setConsolePassword(
+  host: FakeHost,
+  record: GuestRecord,
+  kind: "vnc" | "spice",
+  hash: string,
+  features: ReadonlySet<HypervisorFeature>,
+  validMs = Infinity,
+): void {
+  requireState(record, "setConsolePassword", ["running", "paused"]);
+  if (!features.has(FEATURE_OF[kind]))
+    throw new ConsoleUnavailableError(`The guest has no ${kind} console`, { instance: record.definition });
+  const until = host.world.clock.now() + Math.min(validMs, Number.MAX_SAFE_INTEGER);
+  const extras = extrasOf(record);
+  extras.consolePasswords = { ...extras.consolePasswords, [kind]: { hash, until } };
 }

@@ -116,6 +116,13 @@ export class GuestControl {
     return this.#record.extras?.passwordHashes[user] === passwordHash(uuid, user, Secret.of(password));
   }
 
+  /** Whether a graphical console lets somebody with this password in. */
+  checkConsolePassword(kind: "vnc" | "spice", password: string): boolean {
+    const known = this.#record.extras?.consolePasswords?.[kind];
+    if (known === undefined || known.until < this.host.world.clock.now()) return false;
+    return known.hash === passwordHash(this.#record.definition.uuid, kind, Secret.of(password));
+  }
+
   /** A file of the guest, as text. */
   file(path: string): string | undefined {
     const stored = this.#record.extras?.files[path];

@@ -5,6 +5,7 @@ import type { FakeHost } from "./host.js";
 
 /** Why a disk can't be opened, in the hypervisor's words; undefined when it can. */
 export function diskObstacle(host: FakeHost, uuid: string, disk: GuestDisk): string | undefined {
+  if (disk.source === undefined) return undefined;
   const file = host.resolve(disk.source);
   if (file === undefined) return `${disk.id}: no such file or device`;
   if (file === "foreign") return undefined;

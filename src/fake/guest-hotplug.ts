@@ -2,10 +2,17 @@
 import { ConflictError, NotSupportedError } from "../core/index.js";
 import type { TimerHandle } from "../core/index.js";
 import { DeviceAttachError, InvalidStateError, NoFreeSlotError } from "../driver/index.js";
-import type { DetachOptions, DetachOutcome, GuestDisk, GuestNic, HypervisorFeature } from "../driver/index.js";
-import { DEFAULT_DISK_SLOTS, DEFAULT_NIC_SLOTS } from "./check-definition.js";
+import type {
+  DetachOptions,
+  DetachOutcome,
+  GuestDevice,
+  GuestDisk,
+  GuestNic,
+  HypervisorFeature,
+} from "../driver/index.js";
+import { DEFAULT_DEVICE_SLOTS, DEFAULT_DISK_SLOTS, DEFAULT_NIC_SLOTS } from "./check-definition.js";
 import { diskObstacle, lockDisk, nicObstacle } from "./guest-devices.js";
-import { askToRelease, dropDevice, notify } from "./guest-power.js";
+import { askToRelease, dropDevice, notify, setDevices } from "./guest-power.js";
 import { inMemory } from "./guest-record.js";
 import type { GuestRecord } from "./guest-record.js";
 import type { FakeHost } from "./host.js";
@@ -69,18 +76,38 @@ export async function attachNic(
   notify(record);
 }
 
+export async function attachDevice(
+  host: FakeHost,
+  record: GuestRecord,
+  device: GuestDevice,
+  halfway: Halfway,
+): Promise<void> {
+  refuseSuspended(record, "attachDevice");
+  const { devices = [] } = record.definition.hardware ?? {};
+  if (devices.some((other) => other.id === device.id))
+    throw new ConflictError("The guest has a device of this id", { instance: record.definition, device: device.id });
+  if (devices.length >= (host.options.slots?.devices ?? DEFAULT_DEVICE_SLOTS)) throw noSlot(record, device.id);
+  setDevices(record, [...devices, device]);
+  await halfway();
+  notify(record);
+}
+
 /** Takes a device out, once the guest has let go of it, and waits for that no longer than `timeoutMs`. */
 export async function detachDevice(
   process: FakeProcess,
   record: GuestRecord,
-  device: "disk" | "nic",
+  device: "disk" | "nic" | "device",
   id: string,
   options: DetachOptions,
 ): Promise<DetachOutcome> {
-  const { disks, nics } = record.definition;
-  const devices: readonly { readonly id: string }[] = device === "disk" ? disks : nics;
-  if (!devices.some((one) => one.id === id)) return "absent";
-  refuseSuspended(record, device === "disk" ? "detachDisk" : "detachNic");
+  const { disks, nics, hardware } = record.definition;
+  const all: { readonly [K in typeof device]: readonly { readonly id: string }[] } = {
+    disk: disks,
+    nic: nics,
+    device: hardware?.devices ?? [],
+  };
+  if (!all[device].some((one) => one.id === id)) return "absent";
+  refuseSuspended(record, `detach a ${device}`);
   const key = `${device}:${id}`;
   if (!inMemory(record)) {
     dropDevice(process.host, record, key);

@@ -1,5 +1,5 @@
 /** The life of a simulated guest: how it comes into memory, what it does there by itself, and how it leaves. */
-import type { EventCause, GuestDisk, GuestNic, LifecycleTransition } from "../driver/index.js";
+import type { EventCause, GuestDevice, GuestDisk, GuestNic, LifecycleTransition } from "../driver/index.js";
 import { claimResources, lockDisk, releaseResources, unlockDisk } from "./guest-devices.js";
 import { extrasOf, inMemory, print, ranMs } from "./guest-record.js";
 import type { GuestAction, GuestCompanion, GuestRecord, PlannedAction } from "./guest-record.js";
@@ -77,6 +77,9 @@ function forgetVolatile(host: FakeHost, record: GuestRecord): void {
   extras.deferred = [];
   extras.frozen = false;
   extras.diskSizes = {};
+  delete extras.startedWith;
+  delete extras.balloonMiB;
+  delete extras.consolePasswords;
   for (const port of Object.values(extras.ports)) host.consolePorts.delete(port);
   extras.ports = {};
 }
@@ -140,7 +143,7 @@ export function askToShutDown(host: FakeHost, record: GuestRecord): void {
 }
 
 /** The guest is asked to let go of a device. One that still boots answers when it is up. */
-export function askToRelease(host: FakeHost, record: GuestRecord, device: "disk" | "nic", id: string): void {
+export function askToRelease(host: FakeHost, record: GuestRecord, device: "disk" | "nic" | "device", id: string): void {
   const behaviour = host.behaviourOf(record.definition.uuid);
   if (behaviour.detach === "ignore") return;
   const isSame = (action: GuestAction): boolean => "device" in action && action.device === device && action.id === id;
@@ -246,12 +249,12 @@ function answerRelease(
   notify(record);
 }
 
-/** Takes a device out of the guest's definition: `disk:<id>` or `nic:<id>`. */
+/** Takes a device out of the guest's definition: `disk:<id>`, `nic:<id>` or `device:<id>`. */
 export function dropDevice(host: FakeHost, record: GuestRecord, key: string): void {
   const { definition } = record;
   const keep =
     (kind: string) =>
-    (device: GuestDisk | GuestNic): boolean =>
+    (device: GuestDisk | GuestNic | GuestDevice): boolean =>
       `${kind}:${device.id}` !== key;
   const disk = definition.disks.find((one) => !keep("disk")(one));
   if (disk !== undefined && inMemory(record)) unlockDisk(host, definition.uuid, disk);
@@ -260,4 +263,14 @@ export function dropDevice(host: FakeHost, record: GuestRecord, key: string): vo
     disks: definition.disks.filter(keep("disk")),
     nics: definition.nics.filter(keep("nic")),
   };
+  const devices = definition.hardware?.devices;
+  if (devices?.some((one) => !keep("device")(one)) === true) setDevices(record, devices.filter(keep("device")));
+}
+
+/** Changes which devices a guest has beside disks and NICs; a machine that has nothing special any more says nothing of it. */
+export function setDevices(record: GuestRecord, devices: readonly GuestDevice[]): void {
+  const { hardware, ...definition } = record.definition;
+  const { devices: _devices, ...rest } = hardware ?? {};
+  const changed = devices.length === 0 ? rest : { ...rest, devices };
+  record.definition = Object.keys(changed).length === 0 ? definition : { ...definition, hardware: changed };
 }

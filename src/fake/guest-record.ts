@@ -5,7 +5,7 @@ import type { DetachOutcome, GuestDefinition, PowerState } from "../driver/index
 /** What a guest will do at a moment to come. */
 export type GuestAction =
   | { readonly type: "booted" | "shutdown" | "crash" | "powerOff" | "reboot" | "thaw" }
-  | { readonly type: "release" | "refuse"; readonly device: "disk" | "nic"; readonly id: string };
+  | { readonly type: "release" | "refuse"; readonly device: "disk" | "nic" | "device"; readonly id: string };
 
 export interface PlannedAction {
   /** Milliseconds since the epoch. */
@@ -39,6 +39,14 @@ export interface GuestExtras {
   diskSizes: Record<string, number>;
   /** Console ports by kind. */
   ports: Record<string, number>;
+  /** What it had when it was started, once that has changed. */
+  startedWith?: { readonly vcpus: number; readonly memoryMiB: number };
+  /** What the balloon leaves it. */
+  balloonMiB?: number;
+  /** SHA-256 of passwords of consoles by kind, and until when they hold. */
+  consolePasswords?: Record<string, { readonly hash: string; readonly until: number }>;
+  /** Checkpoints by name: when they were set, and how much each disk held. */
+  checkpoints?: Record<string, { readonly createdAt: number; readonly disks: Readonly<Record<string, number>> }>;
 }
 
 /** Something that lives as long as the guest is in memory. */
@@ -66,7 +74,7 @@ export interface GuestRecord {
   /** Woken at every change; not part of a snapshot. */
   change: { readonly promise: Promise<void>; readonly wake: () => void } | undefined;
   timers: Set<TimerHandle> | undefined;
-  /** Who waits for the guest to let go of a device, by `disk:<id>` and `nic:<id>`. */
+  /** Who waits for the guest to let go of a device, by `disk:<id>`, `nic:<id>` and `device:<id>`. */
   detaching: Map<string, Set<(outcome: DetachOutcome) => void>> | undefined;
   companions: Set<GuestCompanion> | undefined;
   /** The hypervisor's process of the guest does not answer. */

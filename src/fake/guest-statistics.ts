@@ -26,7 +26,7 @@ function cpuNs(host: FakeHost, record: GuestRecord): bigint {
 export function guestStatistics(host: FakeHost, record: GuestRecord): GuestStatistics {
   const { definition, state, startedAt } = record;
   const { memoryMiB, vcpus, disks, nics } = definition;
-  const memory = { maximumMiB: memoryMiB, currentMiB: memoryMiB };
+  const memory = { maximumMiB: memoryMiB, currentMiB: record.extras?.balloonMiB ?? memoryMiB };
   if (!inMemory(record)) return { state, vcpus: [], memory, disks: [], interfaces: [] };
   const timeNs = cpuNs(host, record);
   return {

@@ -1,37 +1,54 @@
 /** A simulated guest: the guest half of the seam. */
 import type { Duplex } from "node:stream";
-import type { CommonOptions } from "../core/index.js";
+import type { CommonOptions, Secret } from "../core/index.js";
 import { GuestStartError, GuestStuckError } from "../driver/index.js";
 import type {
   ConsoleAddress,
   ConsoleLog,
   DetachOptions,
   DetachOutcome,
+  DiskLimits,
   DiskStatistics,
   Guest,
   GuestAgent,
+  GuestBackupRequest,
+  GuestCheckpoint,
   GuestDefinition,
+  GuestDevice,
   GuestDisk,
   GuestInfo,
   GuestInjection,
+  GuestMigrationOptions,
   GuestMigrationRequest,
   GuestNic,
   GuestStatistics,
   GuestSuspend,
+  GuestTemplate,
+  GuestTemplateRequest,
+  GuestTemplateState,
   HypervisorFeature,
   InterfaceStatistics,
+  MemoryDumpFormat,
   MigrationOutcome,
-  MigrationProgress,
   Screenshot,
 } from "../driver/index.js";
 import type { DiskSource, DiskSourceFormat } from "../storage/index.js";
 import { FakeAgent, passwordHash } from "./guest-agent.js";
 import { guestCall } from "./guest-call.js";
 import type { GuestCallOptions, GuestWork } from "./guest-call.js";
-import { allocateConsole, consoleLogOf, openSerialConsole } from "./guest-consoles.js";
+import { allocateConsole, consoleLogOf, openSerialConsole, setConsolePassword } from "./guest-consoles.js";
 import { checkDevices } from "./guest-devices.js";
 import { commitDisk, copyDisk, mirrorDisk, resizeDisk, snapshotDisk } from "./guest-disks.js";
-import { attachDisk, attachNic, detachDevice } from "./guest-hotplug.js";
+import {
+  backupDisks,
+  checkpointsOf,
+  deleteCheckpoint,
+  dumpMemory,
+  saveTemplate,
+  startFromTemplate,
+} from "./guest-exports.js";
+import type { CopyHooks } from "./guest-exports.js";
+import { attachDevice, attachDisk, attachNic, detachDevice } from "./guest-hotplug.js";
 import {
   askToShutDown,
   boot,
@@ -47,6 +64,8 @@ import {
 import { extrasOf, inMemory, print } from "./guest-record.js";
 import { cpuTimeNs, diskStatistics, guestStatistics, interfaceStatistics } from "./guest-statistics.js";
 import { FakeSuspend } from "./guest-suspend.js";
+import { changeMedium, limitDisk } from "./guest-media.js";
+import { resizeGuest } from "./guest-size.js";
 import { requireState } from "./guest-state.js";
 import { abortMigration, forceMigration, migrateGuest } from "./migration-job.js";
 import type { FakeProcess } from "./process.js";
@@ -220,6 +239,98 @@ export class FakeGuest implements Guest {
     );
   }
 
+  setVcpus(vcpus: number, options: CommonOptions = {}): Promise<void> {
+    return this.#call("guest.setVcpus", options, (record, _host, halfway) =>
+      resizeGuest(this.#process, record, "vcpus", vcpus, options.signal, halfway),
+    );
+  }
+
+  setMemory(memoryMiB: number, options: CommonOptions = {}): Promise<void> {
+    return this.#call("guest.setMemory", options, (record, _host, halfway) =>
+      resizeGuest(this.#process, record, "memoryMiB", memoryMiB, options.signal, halfway),
+    );
+  }
+
+  setBalloon(memoryMiB: number, options: CommonOptions = {}): Promise<void> {
+    return this.#call("guest.setBalloon", options, (record) => {
+      requireState(record, "setBalloon", ["running", "paused"]);
+      extrasOf(record).balloonMiB = memoryMiB;
+    });
+  }
+
+  attachDevice(device: GuestDevice, options: CommonOptions = {}): Promise<void> {
+    return this.#call("guest.attachDevice", { ...options, subject: device.id }, (record, host, halfway) =>
+      attachDevice(host, record, device, halfway),
+    );
+  }
+
+  detachDevice(id: string, options: DetachOptions): Promise<DetachOutcome> {
+    return this.#call("guest.detachDevice", { ...options, subject: id }, (record) =>
+      detachDevice(this.#process, record, "device", id, options),
+    );
+  }
+
+  changeMedium(
+    diskId: string,
+    source: DiskSource | undefined,
+    options: CommonOptions & { readonly force?: boolean } = {},
+  ): Promise<void> {
+    return this.#call("guest.changeMedium", { ...options, subject: diskId }, (record, host, halfway) =>
+      changeMedium(host, record, diskId, source, options.force ?? false, halfway),
+    );
+  }
+
+  limitDisk(diskId: string, limits: DiskLimits, options: CommonOptions = {}): Promise<void> {
+    return this.#call("guest.limitDisk", { ...options, subject: diskId }, (record) =>
+      limitDisk(record, diskId, limits),
+    );
+  }
+
+  backup(request: GuestBackupRequest, options: CommonOptions & CopyHooks = {}): Promise<void> {
+    return this.#call("guest.backup", options, (record, _host, halfway) => {
+      requireState(record, "backup", ["running", "paused"]);
+      return backupDisks(this.#process, record, request, options, halfway);
+    });
+  }
+
+  checkpoints(options: CommonOptions = {}): Promise<readonly GuestCheckpoint[]> {
+    return this.#call("guest.checkpoints", options, checkpointsOf);
+  }
+
+  deleteCheckpoint(name: string, options: CommonOptions = {}): Promise<void> {
+    return this.#call("guest.deleteCheckpoint", options, (record) => deleteCheckpoint(record, name));
+  }
+
+  dumpMemory(path: string, _format: MemoryDumpFormat, options: CommonOptions & CopyHooks = {}): Promise<void> {
+    return this.#call("guest.dumpMemory", options, (record, _host, halfway) => {
+      requireState(record, "dumpMemory", ["running", "paused"]);
+      return dumpMemory(this.#process, record, path, options, halfway);
+    });
+  }
+
+  setConsolePassword(
+    kind: "vnc" | "spice",
+    password: Secret,
+    options: CommonOptions & { readonly validMs?: number } = {},
+  ): Promise<void> {
+    return this.#call("guest.setConsolePassword", options, (record, host) =>
+      setConsolePassword(host, record, kind, passwordHash(this.uuid, kind, password), this.#features, options.validMs),
+    );
+  }
+
+  saveTemplate(request: GuestTemplateRequest, options: CommonOptions & CopyHooks = {}): Promise<GuestTemplateState> {
+    return this.#call("guest.saveTemplate", options, (record, _host, halfway) => {
+      requireState(record, "saveTemplate", ["running", "paused"]);
+      return saveTemplate(this.#process, record, request, options, halfway);
+    });
+  }
+
+  startFromTemplate(template: GuestTemplate, options: CommonOptions = {}): Promise<void> {
+    return this.#call("guest.startFromTemplate", options, (record, _host, halfway) =>
+      startFromTemplate(this.#process, record, template, options.signal, halfway),
+    );
+  }
+
   inject(injection: GuestInjection, options: CommonOptions = {}): Promise<void> {
     return this.#call("guest.inject", options, async (record, _host, halfway) => {
       requireState(record, "inject", ["shutdown"]);
@@ -292,10 +403,7 @@ export class FakeGuest implements Guest {
     });
   }
 
-  migrate(
-    request: GuestMigrationRequest,
-    options: CommonOptions & { readonly onMigrationProgress?: (progress: MigrationProgress) => void } = {},
-  ): Promise<MigrationOutcome> {
+  migrate(request: GuestMigrationRequest, options: GuestMigrationOptions = {}): Promise<MigrationOutcome> {
     return this.#call("guest.migrate", options, (record, _host, halfway) => {
       requireState(record, "migrate", ["running", "paused"]);
       return migrateGuest(this.#process, record, request, options, halfway);

@@ -33,7 +33,7 @@ export interface FakeHostOptions {
   /** Rates of the simulated work, in MiB in a second of the world's clock; `Infinity` takes no time. */
   readonly rates?: Partial<HostRates>;
   /** Devices that a guest's machine takes. */
-  readonly slots?: { readonly disks?: number; readonly nics?: number };
+  readonly slots?: { readonly disks?: number; readonly nics?: number; readonly devices?: number };
 }
 
 export interface HostRates {

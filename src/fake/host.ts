@@ -217,7 +217,8 @@ export class FakeHost {
   }
 
   /** The file behind a disk source. `foreign`: not of this world, taken as it is; undefined: there is none, or it is not connected here. */
-  resolve(source: DiskSource): FakeFile | "foreign" | undefined {
+  resolve(source: DiskSource | undefined): FakeFile | "foreign" | undefined {
+    if (source === undefined) return undefined;
     if (source.type === "nbd") return "foreign";
     const { path } = source;
     const volumes = this.world.volumes;

@@ -5,7 +5,7 @@ import type { FakeFile, FakeStorage } from "./storage.js";
 
 export const RESOURCE_KINDS = [
   ...["definition", "guest", "incoming", "memoryMiB", "vcpus", "consolePort", "frozen"],
-  ...["disk", "parkedDisk", "savedMemory", "temporaryFile", "storageToken", "image"],
+  ...["disk", "parkedDisk", "savedMemory", "temporaryFile", "exportedFile", "storageToken", "image"],
   ...["port", "filter", "volumeConnection", "secret", "record", "operation"],
 ] as const;
 export type ResourceKind = (typeof RESOURCE_KINDS)[number];
@@ -109,6 +109,7 @@ function* storageEntries(storage: FakeStorage, options: LedgerOptions): Iterable
 }
 
 function fileId(file: FakeFile): string {
+  if (file.kind === "exportedFile") return file.path;
   return file.label === undefined ? file.name : `${file.label}/${file.name}`;
 }
 

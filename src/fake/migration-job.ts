@@ -1,9 +1,18 @@
 /** The live migration of a simulated guest: pre-copy of disks and memory at the link's rate against the rate at which the guest writes, then the switch. */
-import { AbortedError, ConflictError, InvalidArgumentError, isHyperviseError, onAbort } from "../core/index.js";
-import type { CommonOptions, JsonObject } from "../core/index.js";
+import {
+  AbortedError,
+  ClosedError,
+  ConflictError,
+  InvalidArgumentError,
+  asError,
+  isHyperviseError,
+  onAbort,
+} from "../core/index.js";
+import type { JsonObject } from "../core/index.js";
 import { GuestCrashedError, NoActiveMigrationError } from "../driver/index.js";
 import type {
   GuestDefinition,
+  GuestMigrationOptions,
   GuestMigrationRequest,
   MigrationOutcome,
   MigrationPhase,
@@ -38,12 +47,14 @@ export class MigrationJob implements GuestCompanion {
   readonly #record: GuestRecord;
   readonly #request: GuestMigrationRequest;
   readonly #onProgress: (progress: MigrationProgress) => void;
+  readonly #beforeSwitchover: () => Promise<void>;
   readonly #memory: Amounts;
   readonly #disks: Amounts;
   #phase: MigrationPhase = "preparing";
   #iteration = 0;
   #throttle = 1;
   #end: End | undefined;
+  #refusal: Error | undefined;
   #forced: "postcopy" | "pause" | undefined;
   #wake: AbortController | undefined;
 
@@ -53,12 +64,14 @@ export class MigrationJob implements GuestCompanion {
     record: GuestRecord,
     request: GuestMigrationRequest,
     onProgress: (progress: MigrationProgress) => void,
+    beforeSwitchover: () => Promise<void>,
   ) {
     this.#source = source;
     this.#destination = destination;
     this.#record = record;
     this.#request = request;
     this.#onProgress = onProgress;
+    this.#beforeSwitchover = beforeSwitchover;
     const memory = record.definition.memoryMiB * MIB;
     this.#memory = { total: memory, done: 0, remaining: memory };
     const disks = this.#copiedDisks().reduce((sum, { from }) => sum + from.allocatedBytes, 0);
@@ -105,6 +118,8 @@ export class MigrationJob implements GuestCompanion {
     await this.#copyDisks();
     await this.#copyMemory();
     if (this.#end !== undefined) return this.#end;
+    await this.#commit();
+    if (this.#end !== undefined) return this.#end;
     return this.#goesPostcopy() ? this.#postcopy() : this.#switchOver();
   }
 
@@ -129,6 +144,21 @@ export class MigrationJob implements GuestCompanion {
       if (this.#standsStill(this.#memory.remaining)) return;
       if (this.#request.autoConverge && this.#iteration >= PASSES_BEFORE_THROTTLE) this.#throttle /= 2;
     }
+  }
+
+  /** Nothing has happened to the guest yet, so that whoever refuses keeps it. */
+  async #commit(): Promise<void> {
+    try {
+      await this.#beforeSwitchover();
+    } catch (error) {
+      this.#refusal = asError(error);
+      this.#end ??= "failed";
+    }
+  }
+
+  /** Why the caller did not let the guest go; undefined when it did. */
+  get refusal(): Error | undefined {
+    return this.#refusal;
   }
 
   async #switchOver(): Promise<MigrationOutcome> {
@@ -322,7 +352,7 @@ export async function migrateGuest(
   process: FakeProcess,
   record: GuestRecord,
   request: GuestMigrationRequest,
-  options: CommonOptions & { readonly onMigrationProgress?: (progress: MigrationProgress) => void },
+  options: GuestMigrationOptions,
   halfway: Halfway,
 ): Promise<MigrationOutcome> {
   const { host } = process;
@@ -337,15 +367,26 @@ export async function migrateGuest(
       expected: "the token of a host that waits",
     });
   }
-  const job = new MigrationJob(host, destination, record, request, (progress) => {
-    if (process.alive) options.onMigrationProgress?.(progress);
-  });
+  const job = new MigrationJob(
+    host,
+    destination,
+    record,
+    request,
+    (progress) => {
+      if (process.alive) options.onMigrationProgress?.(progress);
+    },
+    async () => {
+      if (!process.alive) throw new ClosedError("the driver's process is gone");
+      await options.beforeSwitchover?.();
+    },
+  );
   await halfway();
   const unwatch = onAbort(options.signal, () => job.end("aborted"));
   try {
     const outcome = await process.wait(job.outcome, undefined);
     if (outcome === "aborted" && options.signal?.aborted === true)
       throw new AbortedError({ cause: options.signal.reason });
+    if (job.refusal !== undefined) throw job.refusal;
     return outcome;
   } finally {
     unwatch();

@@ -17,14 +17,11 @@ export const FAKE_PRESETS = {
   /** Everything that there is. */
   full: { features: without(), limits: FULL_MACHINE },
   /** QEMU/KVM behind libvirt. */
-  libvirtKvm: { features: without("injectAtSpawn"), limits: { ...FULL_MACHINE, maxVcpus: 710 } },
+  libvirtKvm: { features: without("injectAtSpawn", "template"), limits: { ...FULL_MACHINE, maxVcpus: 710 } },
   /** QEMU driven directly, as `KvmDriver` does. */
   kvm: {
-    features: without(
-      ...(["mirrorDisk", "diskSnapshot", "liveDiskCopy", "suspend", "vncConsole", "spiceConsole"] as const),
-      ...(["migration", "injectAtSpawn", "compareCpu"] as const),
-    ),
-    limits: { ...FULL_MACHINE, machines: ["q35", "pc", "microvm"], firmwares: ["bios"], maxVcpus: 288 },
+    features: without("injectAtSpawn", "compareCpu"),
+    limits: { ...FULL_MACHINE, machines: ["q35", "pc", "microvm", "virt"], firmwares: ["bios"], maxVcpus: 288 },
   },
   /** Containers behind libvirt: no kernel, display, firmware, block jobs or migration of their own. */
   lxc: {

@@ -3,7 +3,15 @@ import { ConflictError } from "../core/index.js";
 import { DiskFullError } from "../storage/index.js";
 import type { DiskSourceFormat } from "../storage/index.js";
 
-export const FILE_KINDS = ["disk", "parkedDisk", "image", "temporaryFile", "savedMemory", "volumeFile"] as const;
+export const FILE_KINDS = [
+  "disk",
+  "parkedDisk",
+  "image",
+  "temporaryFile",
+  "savedMemory",
+  "volumeFile",
+  "exportedFile",
+] as const;
 export type FileKind = (typeof FILE_KINDS)[number];
 
 /** What is on a disk: where it came from, and what was written since, oldest first. */
@@ -27,6 +35,8 @@ export interface FakeFile {
   backing: string | undefined;
   /** False while half of its making is done. */
   complete: boolean;
+  /** Tells it from every other file of the storage, whatever its path; made when somebody asks. */
+  identity?: number;
 }
 
 export interface StorageOptions {
@@ -54,6 +64,7 @@ export class FakeStorage {
   readonly #owned = new Map<string, FakeFile[]>();
   #usedBytes = 0;
   #promisedBytes = 0;
+  #identities = 0;
 
   constructor(name: string, options: StorageOptions = {}) {
     this.name = name;
@@ -98,6 +109,7 @@ export class FakeStorage {
 
   /** @throws ConflictError when the path is taken, DiskFullError when the file does not fit; nothing is then left. */
   add(file: FakeFile): FakeFile {
+    this.#identities = Math.max(this.#identities, file.identity ?? 0);
     if (this.#files.has(file.path)) throw new ConflictError("The file is there already", { detail: file.path });
     this.#claim(file.allocatedBytes);
     this.#promisedBytes += growth(file);
@@ -127,6 +139,15 @@ export class FakeStorage {
     const left = this.#owned.get(file.owner)?.filter((other) => other !== file) ?? [];
     if (left.length === 0) this.#owned.delete(file.owner);
     else this.#owned.set(file.owner, left);
+  }
+
+  identityOf(file: FakeFile): number {
+    return (file.identity ??= ++this.#identities);
+  }
+
+  /** The file at the path, and all that are below it. */
+  below(path: string): readonly FakeFile[] {
+    return [...this.#files.values()].filter((file) => file.path === path || file.path.startsWith(`${path}/`));
   }
 
   /** Gives a file another size. @throws DiskFullError when a thick one does not fit; it then keeps its size. */

@@ -1,4 +1,6 @@
 /** The face of src/storage: images, the disks of instances, volumes, secrets. */
+export { resolveBackingChain } from "./backing-chain.js";
+export type { ChainLimits } from "./backing-chain.js";
 export type { CreateDiskRequest, DiskBackend, DiskCapacity, DiskInfo } from "./disk-backend.js";
 export { DISK_SOURCE_FORMATS } from "./disk-source.js";
 export type { BlockDiskSource, DiskSource, DiskSourceFormat, FileDiskSource, NbdDiskSource } from "./disk-source.js";
@@ -15,9 +17,11 @@ export {
 export { IMAGE_FORMATS } from "./image.js";
 export type { ImageFormat, ImageMetadata, LocalImage } from "./image.js";
 export type { ImageStore, TransferOptions, TransferProgress } from "./image-store.js";
+export type { ExportedFiles } from "./exported-files.js";
 export type { FileChanges } from "./instance-disks.js";
 export { LocalDiskBackend } from "./local-disk-backend.js";
 export type { LocalDiskBackendOptions } from "./local-disk-backend.js";
+export { LocalExportedFiles } from "./local-exported-files.js";
 export { LocalVolumeConnector } from "./local-volume-connector.js";
 export type { LocalVolumeConnectorOptions, LocalVolumeData } from "./local-volume-connector.js";
 export { NbdVolumeConnector } from "./nbd-volume-connector.js";

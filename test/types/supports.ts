@@ -32,6 +32,24 @@ export async function asksFirst(): Promise<void> {
     // @ts-expect-error a handle is not a promise
     handle.then(() => undefined);
   }
+  if (supports(driver, "backups") && supports(driver, "vcpuHotplug")) {
+    await driver.setVcpus(instance, 4);
+    const handle = driver.backup(instance, { directory: "/backups" });
+    (await handle.result).disks satisfies readonly { readonly path: string }[];
+    // @ts-expect-error another facet has not been asked for
+    await driver.setMemory(instance, 1024);
+  }
+  if (supports(driver, "removableMedia")) {
+    const { source } = await driver.changeMedium(instance, "drive-sda", undefined);
+    // @ts-expect-error a drive may be empty
+    void source.path;
+  }
+  if (supports(driver, "templates")) {
+    const { spec } = await driver.saveTemplate(instance, "/template").result;
+    await driver.spawnFromTemplate({ ...spec, ...instance }, "/template");
+    // @ts-expect-error a handle is not a promise
+    driver.saveTemplate(instance, "/template").then(() => undefined);
+  }
   if (!supports(driver, "pause")) return;
   await driver.pause(instance);
 }

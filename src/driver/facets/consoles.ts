@@ -1,6 +1,6 @@
 /** Consoles of an instance. */
 import type { Duplex } from "node:stream";
-import type { CommonOptions } from "../../core/index.js";
+import type { CommonOptions, OperationOptions, Secret } from "../../core/index.js";
 import type { ConsoleAddress, ConsoleLog, Screenshot } from "../console.js";
 import type { InstanceRef } from "../instance-spec.js";
 
@@ -30,4 +30,16 @@ export interface SerialConsoleFacet {
 export interface ScreenshotsFacet {
   /** A picture of the guest's display. Rejects with `InvalidStateError` when it is not in memory. */
   takeScreenshot(instance: Pick<InstanceRef, "uuid">, options?: CommonOptions): Promise<Screenshot>;
+}
+export interface ConsolePasswordsFacet {
+  /**
+   * Sets the password of a graphical console of a guest in memory, for `validMs` milliseconds (default: until it stops). VNC knows passwords of up to 8 ASCII characters only; longer ones are refused.
+   * It is kept nowhere: a guest that is started anew has none. Rejects with `ConsoleUnavailableError` (no console of the kind), `InvalidStateError` (not in memory), `InvalidArgumentError`.
+   */
+  setConsolePassword(
+    instance: InstanceRef,
+    kind: "vnc" | "spice",
+    password: string | Secret,
+    options?: OperationOptions & { readonly validMs?: number },
+  ): Promise<void>;
 }

@@ -15,6 +15,8 @@ export interface LiveMigrateData {
   readonly sourceHypervisor: string;
   readonly destinationHost?: string;
   readonly sourceCpu: CpuModel;
+  /** What the source's hypervisor says of the guest's hardware, for the destination's. */
+  readonly guest?: JsonObject;
   /** Left by the destination on its storage; the source looks for it to see if storage is shared. */
   readonly storageToken?: string;
   readonly sharedStorage?: boolean;
@@ -52,8 +54,8 @@ export interface LiveMigrationFacet {
   /** Destination: disks, volumes, ports, filters, and a guest that waits. On failure or abort nothing is left. */
   preLiveMigration(instance: InstanceRef, data: LiveMigrateData, options?: OperationOptions): Promise<LiveMigrateData>;
   /**
-   * Source: moves the guest. The handle's result resolves when the guest runs on the destination and no longer here; it rejects with `MigrationError` or `AbortedError` when it runs here as before.
-   * Abortable until the phase `switchover` or `postcopy`.
+   * Source: moves the guest. The handle's result resolves when the guest is the destination's and no longer runs here; there it runs when `postLiveMigrationAtDestination` has resolved, at the latest.
+   * It rejects with `MigrationError` or `AbortedError` when it runs here as before. Abortable until the phase `switchover` or `postcopy`.
    */
   liveMigration(instance: InstanceRef, data: LiveMigrateData, options?: LiveMigrationOptions): OperationHandle<void>;
   /** Source: makes the migration under way end. Rejects with `NoActiveMigrationError`. */
@@ -70,8 +72,11 @@ export interface LiveMigrationFacet {
     data: LiveMigrateData,
     options?: OperationOptions,
   ): Promise<void>;
-  /** Destination, after failure: removes what `preLiveMigration` made. Repeatable. */
+  /** Destination, after failure: removes what `preLiveMigration` made. Rejects with `InvalidStateError` when the instance runs here, or did. Repeatable. */
   rollbackLiveMigrationAtDestination(instance: InstanceRef, data: LiveMigrateData): Promise<void>;
-  /** Source, after failure: the instance is as before. Repeatable. */
+  /**
+   * Source, after failure: the instance is as before. An instance that has been handed over is taken back: call it only when `rollbackLiveMigrationAtDestination` has resolved, which
+   * proves that the destination is rid of it and never ran it. Repeatable.
+   */
   rollbackLiveMigrationAtSource(instance: InstanceRef, data: LiveMigrateData): Promise<void>;
 }

@@ -18,9 +18,10 @@ export interface AttachedDisk {
   readonly id: string;
   readonly deviceName: string;
   readonly bus: DiskBus;
-  /** Absent for the instance's own disks. */
+  /** Absent for the instance's own disks, and for a drive without a medium. */
   readonly volumeId?: string;
-  readonly source: DiskSource;
+  /** Absent: a drive without a medium. */
+  readonly source?: DiskSource;
   readonly readOnly: boolean;
 }
 

@@ -4,7 +4,7 @@ import { admit } from "../admission.js";
 import type { AttachedDisk, AttachVolumeOptions } from "../facets/volumes.js";
 import type { AttachedVolume, InstanceRecord } from "../instance-record.js";
 import { attachedDiskOf } from "./list-disks.js";
-import type { BlockDevice, InstanceRef } from "../instance-spec.js";
+import type { InstanceRef } from "../instance-spec.js";
 import { blockDeviceCheck, connectionCheck } from "../validate-volume.js";
 import { checkOptions } from "../operation-options.js";
 import { connectorOf } from "../volume-connectors.js";
@@ -13,6 +13,7 @@ import type { HostContext } from "../host-context.js";
 import { limited, requireGuest, requireState } from "../guest-actions.js";
 import type { Operation } from "../operation.js";
 import { planVolume } from "../plan-spawn.js";
+import type { VolumeDevice } from "../plan-spawn.js";
 import { requireNoTask } from "../task-state.js";
 import { runOperation } from "../run-operation.js";
 import { volumeDiskOf } from "../guest-definition-of.js";
@@ -50,9 +51,9 @@ export async function attachVolume(
 }
 
 /** What the caller asks for, in the terms of a spec. */
-function deviceOf(connection: VolumeConnection, options: AttachVolumeOptions): BlockDevice {
+function deviceOf(connection: VolumeConnection, options: AttachVolumeOptions): VolumeDevice {
   const { deviceName, bus, deviceType, tag } = place(options, "options");
-  return blockDeviceCheck(
+  const device = blockDeviceCheck(
     {
       connection,
       ...(deviceName === undefined ? {} : { deviceName }),
@@ -62,10 +63,11 @@ function deviceOf(connection: VolumeConnection, options: AttachVolumeOptions): B
     },
     "options",
   );
+  return { ...device, connection };
 }
 
 /** The volume, when the instance has it. @throws ConflictError when it has it in another place, or another disk is in the place asked for. */
-function findAttached(record: InstanceRecord, { connection, deviceName }: BlockDevice): AttachedVolume | undefined {
+function findAttached(record: InstanceRecord, { connection, deviceName }: VolumeDevice): AttachedVolume | undefined {
   const attached = record.volumes.find((volume) => volume.connection.volumeId === connection.volumeId);
   const { uuid, name } = record;
   const conflict = (message: string): ConflictError =>
@@ -79,7 +81,7 @@ function findAttached(record: InstanceRecord, { connection, deviceName }: BlockD
   return attached;
 }
 
-async function attach(operation: Operation, record: InstanceRecord, device: BlockDevice): Promise<AttachedVolume> {
+async function attach(operation: Operation, record: InstanceRecord, device: VolumeDevice): Promise<AttachedVolume> {
   const { host, instance, signal } = operation;
   const guest = await requireGuest(host, instance.uuid, signal);
   await requireState(guest, "attachVolume", ["running", "paused", "shutdown", "crashed"], signal);
@@ -100,5 +102,6 @@ async function attach(operation: Operation, record: InstanceRecord, device: Bloc
 }
 
 function deviceNames(record: InstanceRecord): Set<string> {
-  return new Set([...record.disks, ...record.volumes].map(({ deviceName }) => deviceName));
+  const { disks, volumes, emptyDrives = [] } = record;
+  return new Set([...disks, ...volumes, ...emptyDrives].map(({ deviceName }) => deviceName));
 }

@@ -6,7 +6,7 @@ import { connectorOf } from "../volume-connectors.js";
 import { disconnectVolume } from "../effects.js";
 import type { HostContext } from "../host-context.js";
 import { instanceOf } from "../recover-operations.js";
-import type { InstanceRecord } from "../instance-record.js";
+import type { AttachedVolume, InstanceRecord } from "../instance-record.js";
 import type { InstanceRef } from "../instance-spec.js";
 import type { Operation } from "../operation.js";
 import { isInMemory, powerStateOf } from "../guest-actions.js";
@@ -14,7 +14,7 @@ import { requireNoTask } from "../task-state.js";
 import { runOperation } from "../run-operation.js";
 import { takeDisk } from "../detach.js";
 import type { VolumeConnection } from "../../storage/index.js";
-import { volumeDiskId, volumeDiskOf } from "../guest-definition-of.js";
+import { volumeDiskOf } from "../guest-definition-of.js";
 
 export async function detachVolume(
   host: HostContext,
@@ -26,19 +26,18 @@ export async function detachVolume(
   const connection = connectionCheck(givenConnection, "connection");
   connectorOf(host, connection);
   const { detachMs, attachMs } = host.timeouts;
-  const wasStopped = await runOperation(
+  const stopped = await runOperation(
     host,
     { kind: "detachVolume", instance, options, timeoutMs: detachMs + attachMs },
     async (operation) => {
-      const stopped = await leaveGuest(operation, connection.volumeId);
+      const left = await leaveGuest(operation, connection.volumeId);
       operation.progress("disconnect");
       await operation.passPointOfNoReturn({ connection: connection as unknown as JsonObject });
       await leaveHost(host, instance.uuid, connection);
-      return stopped;
+      return left;
     },
   );
-  if (wasStopped)
-    host.events.emit({ type: "device", instance, change: "detached", device: volumeDiskId(connection.volumeId) });
+  if (stopped !== undefined) host.events.emit({ type: "device", instance, change: "detached", device: stopped.diskId });
 }
 
 /** Finishes a `detachVolume` whose guest had let go. */
@@ -48,19 +47,19 @@ export async function finishDetachVolume(host: HostContext, operation: Operation
   await leaveHost(host, instance.uuid, connectionCheck(operation.params["connection"], "connection"));
 }
 
-/** True when the guest had the volume and was not in memory: then no event of the hypervisor tells of its going. */
-async function leaveGuest(operation: Operation, volumeId: string): Promise<boolean> {
+/** The volume, when the guest had it and was not in memory: then no event of the hypervisor tells of its going. */
+async function leaveGuest(operation: Operation, volumeId: string): Promise<AttachedVolume | undefined> {
   const { host, instance, signal } = operation;
   const record = host.records.get(instance.uuid);
   const volume = record?.volumes.find(({ connection }) => connection.volumeId === volumeId);
-  if (record === undefined || volume === undefined) return false;
+  if (record === undefined || volume === undefined) return undefined;
   requireNoTask(record, "detachVolume");
   const guest = await host.hypervisor.find(instance.uuid, { signal });
-  if (guest === undefined) return true;
+  if (guest === undefined) return volume;
   const stopped = !isInMemory(await powerStateOf(guest, signal));
   operation.progress("detach");
   await takeDisk(operation, guest, volumeDiskOf(volume));
-  return stopped;
+  return stopped ? volume : undefined;
 }
 
 async function leaveHost(host: HostContext, uuid: string, connection: VolumeConnection): Promise<void> {
@@ -70,8 +69,8 @@ async function leaveHost(host: HostContext, uuid: string, connection: VolumeConn
 }
 
 function withoutVolume(record: InstanceRecord, volumeId: string): InstanceRecord {
-  const others = <D extends { readonly connection: VolumeConnection }>(devices: readonly D[]): readonly D[] =>
-    devices.filter(({ connection }) => connection.volumeId !== volumeId);
+  const others = <D extends { readonly connection?: VolumeConnection }>(devices: readonly D[]): readonly D[] =>
+    devices.filter(({ connection }) => connection?.volumeId !== volumeId);
   const { blockDevices, ...spec } = record.spec;
   const kept = others(blockDevices ?? []);
   return {

@@ -1,6 +1,6 @@
 /** `listDisks` and `getVolumeConnector`. */
 import type { AttachedDisk } from "../facets/volumes.js";
-import type { AttachedVolume, InstanceDisk } from "../instance-record.js";
+import type { AttachedVolume, EmptyDrive, InstanceDisk } from "../instance-record.js";
 import { checkInstance, checkUuid } from "../operation-options.js";
 import type { CommonOptions } from "../../core/index.js";
 import type { HostContext } from "../host-context.js";
@@ -16,7 +16,8 @@ export function listDisks(
 ): Promise<readonly AttachedDisk[]> {
   return runQuery(host, "listDisks", options, async () => {
     const record = host.records.require(checkUuid(instance));
-    return [...record.disks.map(ownDiskOf), ...record.volumes.map(attachedDiskOf)];
+    const { disks, volumes, emptyDrives = [] } = record;
+    return [...disks.map(ownDiskOf), ...volumes.map(attachedDiskOf), ...emptyDrives.map(emptyDiskOf)];
   });
 }
 
@@ -31,6 +32,11 @@ export function getVolumeConnector(host: HostContext, instance: InstanceRef): Pr
 export function attachedDiskOf(volume: AttachedVolume): AttachedDisk {
   const { diskId: id, deviceName, bus, connection, source } = volume;
   return { id, deviceName, bus, volumeId: connection.volumeId, source, readOnly: volumeDiskOf(volume).readOnly };
+}
+
+/** A drive without a medium as a caller sees it. Pure. */
+export function emptyDiskOf({ diskId: id, deviceName, bus, deviceType }: EmptyDrive): AttachedDisk {
+  return { id, deviceName, bus, readOnly: deviceType === "cdrom" };
 }
 
 function ownDiskOf({ name: id, deviceName, bus, source }: InstanceDisk): AttachedDisk {

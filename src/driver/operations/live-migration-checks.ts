@@ -23,9 +23,10 @@ export async function checkCanLiveMigrateSource(
   return runQuery(host, "checkCanLiveMigrateSource", options, async (signal) => {
     const record = host.records.require(instance.uuid);
     requireNoTask(record, "liveMigration");
-    await requireInMemory(host, instance.uuid, "liveMigration", signal);
+    const guest = await requireInMemory(host, instance.uuid, "liveMigration", signal);
     if (data === undefined) {
       const facts = await host.hypervisor.hostFacts({ signal });
+      const described = await guest.describeMigration?.();
       return {
         version: 1,
         id: globalThis.crypto.randomUUID(),
@@ -34,6 +35,7 @@ export async function checkCanLiveMigrateSource(
         sourceHost: facts.hostname,
         sourceHypervisor: host.hypervisor.type,
         sourceCpu: facts.cpu,
+        ...(described === undefined ? {} : { guest: described }),
       };
     }
     const { storageToken } = data;

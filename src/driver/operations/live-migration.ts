@@ -1,14 +1,19 @@
 /** `liveMigration`, its abort and its forced end, on the source. */
-import { AbortedError, check, NotSupportedError } from "../../core/index.js";
+import { AbortedError, asError, check, NotSupportedError } from "../../core/index.js";
 import type { OperationHandle, OperationRecord } from "../../core/index.js";
 import { admit } from "../admission.js";
 import { checkInstance } from "../operation-options.js";
 import { checkMigrateData } from "../migrate-data.js";
 import type { Guest } from "../guest.js";
-import type { GuestMigrationRequest, MigrationOutcome, MigrationProgress } from "../guest-migration.js";
+import type {
+  GuestMigrationOptions,
+  GuestMigrationRequest,
+  MigrationOutcome,
+  MigrationProgress,
+} from "../guest-migration.js";
 import type { HostContext } from "../host-context.js";
 import type { InstanceRef } from "../instance-spec.js";
-import { isInMemory, powerStateOf, requireGuest, requireInMemory } from "../guest-actions.js";
+import { powerStateOf, requireGuest, requireInMemory } from "../guest-actions.js";
 import type { LiveMigrateData, LiveMigrationOptions } from "../facets/live-migration.js";
 import { MigrationError, MigrationPreCheckError, NoActiveMigrationError } from "../errors.js";
 import type { Operation } from "../operation.js";
@@ -54,12 +59,13 @@ async function migrate(
   requireNoTask(record, "liveMigration");
   const guest = await requireInMemory(host, instance.uuid, "liveMigration", operation.signal);
   await writeRecord(operation, { ...record, migration: { role: "source", id: data.id } });
-  const committing: Promise<void>[] = [];
+  let committed = false;
+  const beforeSwitchover = async (): Promise<void> => {
+    await operation.passPointOfNoReturn({ instance: { ...instance } }, "give-up");
+    committed = true;
+  };
   const onMigrationProgress = (progress: MigrationProgress): void => {
     const { phase, memoryTransferredBytes, diskTransferredBytes, memoryTotalBytes, diskTotalBytes } = progress;
-    if ((phase === "switchover" || phase === "postcopy") && committing.length === 0) {
-      committing.push(operation.passPointOfNoReturn({ instance: { ...instance } }, "give-up"));
-    }
     const bytesDone = memoryTransferredBytes + diskTransferredBytes;
     const bytesTotal = memoryTotalBytes + diskTotalBytes;
     operation.progress(phase, {
@@ -70,31 +76,35 @@ async function migrate(
     options.onMigrationProgress?.(progress);
   };
   const outcome = await operation.effect("outgoing", { uuid: guest.uuid }, () =>
-    run(guest, request, operation, onMigrationProgress),
+    run(guest, request, { signal: operation.signal, onMigrationProgress, beforeSwitchover }),
   );
-  const committed = (await Promise.allSettled(committing)).some(({ status }) => status === "fulfilled");
   if (outcome === "completed") return;
   if (committed) await leaveHere(host, instance.uuid);
+  if (outcome instanceof Error) throw outcome;
   throw outcome === "aborted"
     ? new AbortedError({ operation: "liveMigration", instance })
     : new MigrationError("the live migration failed; the guest runs on the source as before", { instance });
 }
 
-/** Whatever the hypervisor says: a guest that is no longer in memory here has gone over, and must not be taken back. */
+/** A guest that has gone over must not be taken back, whatever error came after that. Other errors are given, not thrown: what they left is settled here. */
 async function run(
   guest: Guest,
   request: GuestMigrationRequest,
-  { signal }: Operation,
-  onMigrationProgress: (progress: MigrationProgress) => void,
-): Promise<MigrationOutcome> {
+  options: GuestMigrationOptions,
+): Promise<MigrationOutcome | Error> {
   if (guest.migrate === undefined) throw new NotSupportedError({ capability: "liveMigration" });
   try {
-    return await guest.migrate(request, { signal, onMigrationProgress });
+    return await guest.migrate(request, options);
   } catch (error) {
-    await guest.abortMigration?.();
-    if (isInMemory(await powerStateOf(guest))) throw error;
-    return "completed";
+    return (await hasGone(guest)) ? "completed" : asError(error);
   }
+}
+
+/** Whether the guest is the destination's. Ends what is under way as far as that goes. */
+async function hasGone(guest: Guest): Promise<boolean> {
+  if (guest.migrationOutcome !== undefined) return (await guest.migrationOutcome()) === "completed";
+  await guest.abortMigration?.();
+  return (await powerStateOf(guest)) === "shutdown";
 }
 
 /** The guest stays: nothing is under way any more. */
@@ -107,7 +117,7 @@ async function leaveHere(host: HostContext, uuid: string): Promise<void> {
 export async function liveMigrationAgain(host: HostContext, { instanceUuid }: OperationRecord): Promise<void> {
   if (instanceUuid === undefined) return;
   const guest = await host.hypervisor.find(instanceUuid);
-  if (guest !== undefined && isInMemory(await powerStateOf(guest))) await leaveHere(host, instanceUuid);
+  if (guest !== undefined && !(await hasGone(guest))) await leaveHere(host, instanceUuid);
 }
 
 export async function liveMigrationAbort(host: HostContext, given: InstanceRef): Promise<void> {

@@ -107,6 +107,8 @@ export function rollbackLiveMigrationAtDestination(
           instance,
         });
       }
+      // Refused for a guest that was taken over already; then nothing is removed.
+      await host.hypervisor.abortIncoming?.(instance.uuid);
       const destroyDisks = sharedStorage === false;
       await operation.passPointOfNoReturn({ instance: { ...instance }, destroyDisks });
       await dropIncoming(host, instance, destroyDisks, signal);
@@ -140,6 +142,8 @@ export function rollbackLiveMigrationAtSource(
   return onward(host, "rollbackLiveMigrationAtSource", given, data, async ({ instance }) => {
     const record = host.records.get(instance.uuid);
     if (record?.migration?.role !== "source") return;
+    const guest = await host.hypervisor.find(instance.uuid);
+    await guest?.reclaimMigration?.();
     await host.records.update(instance.uuid, ({ migration: _migration, ...rest }) => rest);
   });
 }

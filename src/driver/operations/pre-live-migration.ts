@@ -3,6 +3,7 @@ import type { OperationOptions } from "../../core/index.js";
 import { admit } from "../admission.js";
 import { applyFilters, connectVolume, createDisk, plugVif, prepareFilters, writeRecord } from "../operation-steps.js";
 import { checkMigrateData, movedInstance } from "../migrate-data.js";
+import type { MovedInstance } from "../migrate-data.js";
 import { checkPlan } from "../check-plan.js";
 import { fetchKernel } from "./spawn.js";
 import { guestDefinitionOf } from "../guest-definition-of.js";
@@ -13,7 +14,7 @@ import type { InstanceRef } from "../instance-spec.js";
 import type { LiveMigrateData } from "../facets/live-migration.js";
 import { NotSupportedError } from "../../core/index.js";
 import type { Operation } from "../operation.js";
-import { planSpawn } from "../plan-spawn.js";
+import { emptyDrivesOf, planSpawn } from "../plan-spawn.js";
 import type { InstancePlan } from "../plan-spawn.js";
 import { runOperation } from "../run-operation.js";
 
@@ -36,11 +37,14 @@ export async function preLiveMigration(
       if (host.records.get(instance.uuid) !== undefined) throw new InstanceExistsError(instance);
       if (data.sharedStorage === undefined)
         throw new MigrationPreCheckError("the source has not been asked yet", { instance });
-      const sizes = new Map(moved.disks.map(({ name, sizeBytes }) => [name, sizeBytes]));
-      const record = await receive(operation, plan, data, sizes, moved.desiredState);
+      const record = await receive(operation, plan, data, moved);
       const { hypervisor } = host;
       if (hypervisor.prepareIncoming === undefined) throw new NotSupportedError({ capability: "liveMigration" });
-      const request = { copyDisks: data.copyDisks ?? [] };
+      const request = {
+        copyDisks: data.copyDisks ?? [],
+        paused: moved.desiredState === "paused",
+        ...(data.guest === undefined ? {} : { guest: data.guest }),
+      };
       const incoming = await operation.effect("incoming", { uuid: instance.uuid }, async () =>
         hypervisor.prepareIncoming?.(guestDefinitionOf(record), request, { signal: operation.signal }),
       );
@@ -54,8 +58,7 @@ async function receive(
   operation: Operation,
   plan: InstancePlan,
   data: LiveMigrateData,
-  sizes: ReadonlyMap<string, number>,
-  desiredState: InstanceRecord["desiredState"],
+  { disks: movedDisks, desiredState, template }: MovedInstance,
 ): Promise<InstanceRecord> {
   const { host, instance } = operation;
   let record: InstanceRecord = {
@@ -65,6 +68,8 @@ async function receive(
     disks: [],
     volumes: [],
     vifs: [],
+    ...emptyDrivesOf(plan),
+    ...(template === undefined || data.sharedStorage !== true ? {} : { template }),
     desiredState,
     migration: { role: "destination", id: data.id },
     createdAt: host.clock.now(),
@@ -74,7 +79,8 @@ async function receive(
   if (kernel !== undefined) record = { ...record, kernel };
   operation.progress("disks");
   for (const { imageId: _imageId, ...disk } of plan.disks) {
-    const made = await createDisk(operation, { ...disk, sizeBytes: sizes.get(disk.name) ?? disk.sizeBytes }, undefined);
+    const known = movedDisks.find(({ name }) => name === disk.name);
+    const made = await createDisk(operation, { ...disk, ...known }, undefined);
     record = { ...record, disks: [...record.disks, made] };
   }
   operation.progress("volumes");

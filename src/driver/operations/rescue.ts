@@ -9,13 +9,12 @@ import type { InstanceDisk, InstanceRecord } from "../instance-record.js";
 import type { InstanceRef } from "../instance-spec.js";
 import { InstanceNotRescuableError } from "../errors.js";
 import { nextDeviceName } from "../device-names.js";
+import { RESCUE_DISK } from "../guest-definition-of.js";
 import type { Operation } from "../operation.js";
 import { redefineGuest } from "../redefine-guest.js";
 import { requireNoTask } from "../task-state.js";
 import { runOperation } from "../run-operation.js";
 import { stopGuest } from "../stop-guest.js";
-
-const RESCUE_DISK = "rescue";
 
 export type RescueOptions = OperationOptions & { readonly imageId?: string; readonly adminPassword?: string | Secret };
 
@@ -69,12 +68,11 @@ async function makeRescueRecord(
   const disk = await createDisk(operation, { ...place, bootIndex: 0 }, image);
   const own = record.disks.map(({ bootIndex: _bootIndex, ...rest }): InstanceDisk => rest);
   const volumes = record.volumes.map(({ bootIndex: _bootIndex, ...rest }) => rest);
-  return {
-    ...record,
-    disks: [disk, ...own],
-    volumes,
-    rescue: { disks: record.disks, volumes: record.volumes, wasRunning },
-  };
+  const rescue = { disks: record.disks, volumes: record.volumes, wasRunning };
+  const { emptyDrives } = record;
+  if (emptyDrives === undefined) return { ...record, disks: [disk, ...own], volumes, rescue };
+  const drives = emptyDrives.map(({ bootIndex: _bootIndex, ...rest }) => rest);
+  return { ...record, disks: [disk, ...own], volumes, emptyDrives: drives, rescue: { ...rescue, emptyDrives } };
 }
 
 export function unrescue(host: HostContext, instance: InstanceRef, options?: OperationOptions): Promise<void> {
@@ -105,7 +103,7 @@ export function finishUnrescue(host: HostContext, uuid: string): Promise<void> {
 /** The record as it was before the rescue. */
 function ownRecord(
   { rescue: _rescue, ...record }: InstanceRecord,
-  { disks, volumes }: NonNullable<InstanceRecord["rescue"]>,
+  { wasRunning: _wasRunning, ...own }: NonNullable<InstanceRecord["rescue"]>,
 ): InstanceRecord {
-  return { ...record, disks, volumes };
+  return { ...record, ...own };
 }

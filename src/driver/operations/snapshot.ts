@@ -1,12 +1,12 @@
 /** `snapshot`: an image of the root disk. */
 import { check, ConflictError, isHyperviseError, NotSupportedError } from "../../core/index.js";
 import type { OperationHandle } from "../../core/index.js";
-import { announced, isInMemory, limited, powerStateOf, requireGuest, startGuest } from "../guest-actions.js";
+import { announced, isInMemory, powerStateOf, requireGuest, startGuest } from "../guest-actions.js";
 import { changePower, transferProgress } from "../operation-steps.js";
 import { checkInstance } from "../operation-options.js";
 import { DiskNotFoundError, InvalidStateError } from "../errors.js";
 import type { DiskSourceFormat, ImageMetadata } from "../../storage/index.js";
-import type { Guest, GuestAgent } from "../guest.js";
+import type { Guest } from "../guest.js";
 import type { HostContext } from "../host-context.js";
 import { imageIdCheck } from "../validate-instance-spec.js";
 import type { InstanceRef } from "../instance-spec.js";
@@ -17,13 +17,15 @@ import { restoreMemory, saveMemory } from "./suspend.js";
 import type { SnapshotOptions } from "../facets/snapshots.js";
 import { startOperation } from "../operation-handle.js";
 import { stopGuest } from "../stop-guest.js";
+import { quiesceCheck, whileFrozen } from "../freeze.js";
+import type { Quiesce } from "../freeze.js";
 
 const ROOT = "root";
 const optionsCheck = {
   name: check.optional(check.string({ max: 255 })),
   format: check.oneOf(["raw", "qcow2"]),
   mode: check.oneOf(["auto", "live", "cold"]),
-  quiesce: check.oneOf(["auto", "required", "never"]),
+  quiesce: quiesceCheck,
   properties: check.record(check.string({ max: 255 }), check.string({ min: 0, max: 1024 }), { max: 128 }),
 };
 
@@ -32,7 +34,7 @@ interface SnapshotRequest {
   readonly name: string | undefined;
   readonly format: DiskSourceFormat;
   readonly mode: "auto" | "live" | "cold";
-  readonly quiesce: "auto" | "required" | "never";
+  readonly quiesce: Quiesce;
   readonly properties: Readonly<Record<string, string>>;
 }
 
@@ -119,72 +121,17 @@ function isLive({ host, instance }: Operation, { mode }: SnapshotRequest, state:
   return mode !== "cold" && able && isInMemory(state);
 }
 
-/** The file systems are frozen only until the point in time is fixed. */
 async function copyLive(
   operation: Operation,
   guest: Guest,
   path: string,
   { format, quiesce }: SnapshotRequest,
 ): Promise<void> {
-  const { host, signal } = operation;
-  const frozen = quiesce === "never" ? false : await freeze(operation, guest, quiesce === "required");
-  const thawing: Promise<void>[] = [];
-  const thaw = (): void => {
-    if (frozen && thawing.length === 0) thawing.push(thawGuest(host, guest));
-  };
-  const tooLong = host.clock.setTimeout(thaw, host.timeouts.freezeMs);
-  operation.progress("copy");
-  try {
+  await whileFrozen(operation, guest, quiesce, async (onPointInTime) => {
+    operation.progress("copy");
     if (guest.copyDisk === undefined) throw new NotSupportedError({ capability: "liveSnapshot" });
-    await guest.copyDisk(ROOT, path, format, { signal, onPointInTime: thaw });
-  } finally {
-    tooLong.cancel();
-    thaw();
-    await Promise.all(thawing);
-  }
-}
-
-/** True when frozen. Without `required` a guest whose agent does not answer is copied as it is. */
-async function freeze(operation: Operation, guest: Guest, required: boolean): Promise<boolean> {
-  const { host, signal } = operation;
-  const { agent } = guest;
-  if (agent === undefined) {
-    if (required) throw new NotSupportedError({ capability: "quiesce" });
-    return false;
-  }
-  operation.progress("quiesce");
-  if (!required && !(await answers(host, agent, signal))) return false;
-  const freezing = operation.effect("frozen", { uuid: guest.uuid }, () =>
-    limited(host, host.timeouts.agentMs, "freezing the guest's file systems", signal, (limit) =>
-      agent.freeze({ signal: limit }),
-    ),
-  );
-  try {
-    await freezing;
-    return true;
-  } catch (error) {
-    if (required || signal.aborted) throw error;
-    await thawGuest(host, guest);
-    return false;
-  }
-}
-
-async function answers(host: HostContext, agent: GuestAgent, signal: AbortSignal): Promise<boolean> {
-  try {
-    await limited(host, host.timeouts.agentMs, "asking the guest agent", signal, (limit) =>
-      agent.ping({ signal: limit }),
-    );
-    return true;
-  } catch (error) {
-    if (signal.aborted) throw error;
-    return false;
-  }
-}
-
-function thawGuest(host: HostContext, guest: Guest): Promise<void> {
-  return limited(host, host.timeouts.agentMs, "thawing the guest's file systems", undefined, async (signal) =>
-    guest.agent?.thaw({ signal }),
-  );
+    await guest.copyDisk(ROOT, path, format, { signal: operation.signal, onPointInTime });
+  });
 }
 
 /** The guest is suspended, or shut down where it can't be, while its disk is read; afterwards it is as before. */

@@ -20,7 +20,7 @@ import { checkImageFits } from "../image-fit.js";
 import { InstanceExistsError } from "../errors.js";
 import type { InstanceRecord } from "../instance-record.js";
 import type { InstanceSpec } from "../instance-spec.js";
-import { planSpawn } from "../plan-spawn.js";
+import { emptyDrivesOf, planSpawn } from "../plan-spawn.js";
 import type { InstancePlan } from "../plan-spawn.js";
 import type { Operation } from "../operation.js";
 import { runOperation } from "../run-operation.js";
@@ -57,7 +57,7 @@ export async function spawn(host: HostContext, given: InstanceSpec, options?: Sp
   });
 }
 
-async function refuseExisting({ host, instance, signal }: Operation): Promise<void> {
+export async function refuseExisting({ host, instance, signal }: Operation): Promise<void> {
   if (host.records.get(instance.uuid) !== undefined) throw new InstanceExistsError(instance);
   if ((await host.hypervisor.find(instance.uuid, { signal })) !== undefined) throw new InstanceExistsError(instance);
 }
@@ -80,6 +80,7 @@ async function prepareResources(operation: Operation, plan: InstancePlan, powerO
     disks: [],
     volumes: [],
     vifs: [],
+    ...emptyDrivesOf(plan),
     desiredState: powerOn ? "running" : "shutdown",
     createdAt: host.clock.now(),
   };
@@ -118,7 +119,7 @@ export async function fetchKernel(
   };
 }
 
-async function defineGuest(operation: Operation, record: InstanceRecord): Promise<Guest> {
+export async function defineGuest(operation: Operation, record: InstanceRecord): Promise<Guest> {
   const { host, instance, signal } = operation;
   operation.progress("define");
   try {

@@ -1,10 +1,7 @@
 import assert from "node:assert/strict";
-import { FACET_METHODS, FACET_NAMES, supports } from "../../driver/index.js";
+import { FACET_METHODS, FACET_NAMES, HANDLE_METHODS, supports } from "../../driver/index.js";
 import { NOBODY, rejectsWith } from "./context.js";
 import type { ContractPart } from "./part.js";
-
-/** Arguments of methods that do not begin with an instance, so that they get as far as the refusal. */
-const HANDLES = new Set<string>(["snapshot", "resize", "liveMigration"]);
 
 export const capabilitiesContract: ContractPart = (context, it) => {
   it("has just the facets that it is said to have", async () => {
@@ -28,7 +25,7 @@ export const capabilitiesContract: ContractPart = (context, it) => {
         if (context.driver.capabilities.facets[facet]) continue;
         const refused = async (): Promise<unknown> => {
           const answer = call.call(context.driver, NOBODY);
-          return HANDLES.has(method) ? (answer as { readonly result: Promise<unknown> }).result : answer;
+          return HANDLE_METHODS.has(method) ? (answer as { readonly result: Promise<unknown> }).result : answer;
         };
         await rejectsWith("NOT_SUPPORTED", refused());
       }

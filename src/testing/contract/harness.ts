@@ -23,6 +23,14 @@ export interface ContractSubject {
   /** A port that can be plugged on the host, its id and MAC address never used before. */
   vif(): Vif;
 
+  /** The path of an empty directory for files that the driver makes of guests; `residue` does not name what is in it. Needed for the facets `backups`, `memoryDump`, `templates`. */
+  exportDirectory?(): Promise<string>;
+
+  /**
+   * A second host, whose driver is not yet initialised, for instances of the first to migrate to; `residue` names what is on it, too. Needed for the facet `liveMigration`.
+   */
+  destination?(): Promise<{ readonly driver: ComputeDriver; dispose(): Promise<void> }>;
+
   /**
    * Ends the driver's process as `SIGKILL` would, as far as the driver can tell, and gives a new one, not yet initialised, over the same host. Guests run on.
    * The suite works with the new one from then on.

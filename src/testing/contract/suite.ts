@@ -8,10 +8,14 @@ import type { ContractPart } from "./part.js";
 import type { ContractRunner } from "./runner.js";
 import { destroyContract } from "./destroy.js";
 import { eventsContract } from "./events.js";
+import { exportsContract } from "./exports.js";
 import { guestAgentContract } from "./guest-agent.js";
 import { hooksOf } from "./runner.js";
+import { hotplugContract } from "./hotplug.js";
 import { hostContract } from "./host.js";
 import { interfacesContract } from "./interfaces.js";
+import { liveMigrationContract } from "./live-migration.js";
+import { mediaContract } from "./media.js";
 import { pauseContract } from "./pause.js";
 import { powerContract } from "./power.js";
 import { queriesContract } from "./queries.js";
@@ -36,10 +40,14 @@ const PARTS: Readonly<Record<string, ContractPart>> = {
   queries: queriesContract,
   volumes: volumesContract,
   interfaces: interfacesContract,
+  hotplug: hotplugContract,
+  media: mediaContract,
+  exports: exportsContract,
   snapshot: snapshotContract,
   rescue: rescueContract,
   rebuild: rebuildContract,
   resize: resizeContract,
+  "live migration": liveMigrationContract,
   consoles: consolesContract,
   statistics: statisticsContract,
   "guest agent": guestAgentContract,

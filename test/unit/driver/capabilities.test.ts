@@ -6,6 +6,7 @@ import {
   FACET_METHODS,
   FACET_NAMES,
   FACET_REQUIREMENTS,
+  HANDLE_METHODS,
   HYPERVISOR_FEATURES,
   supports,
 } from "../../../src/driver/index.js";
@@ -14,7 +15,6 @@ import type { OperationHandle } from "../../../src/core/index.js";
 import { PartialFakeDriver } from "../../../src/fake/index.js";
 import { failureOf } from "./support/scenarios.js";
 
-const HANDLES: readonly string[] = ["snapshot", "resize", "liveMigration"];
 const METHODS = FACET_NAMES.flatMap((facet) =>
   FACET_METHODS[facet].map((method) => [facet, method as string] as const),
 );
@@ -26,7 +26,7 @@ async function callBare(driver: object, method: string): Promise<string | undefi
   if (call === undefined) throw new Error(`${method} is missing`);
   const answer = async (): Promise<unknown> => {
     const result = call.call(driver);
-    return HANDLES.includes(method) ? (result as OperationHandle<unknown>).result : result;
+    return HANDLE_METHODS.has(method) ? (result as OperationHandle<unknown>).result : result;
   };
   return (await failureOf(answer()))?.code;
 }
@@ -95,7 +95,7 @@ describe("capabilities", () => {
     if (missing.length === 0) return;
     const result = call?.call(driver);
     const error = await failureOf(
-      HANDLES.includes(method) ? (result as OperationHandle<unknown>).result : (result as Promise<unknown>),
+      HANDLE_METHODS.has(method) ? (result as OperationHandle<unknown>).result : (result as Promise<unknown>),
     );
     expect(error).toMatchObject({ code: "NOT_SUPPORTED", capability: facet, retryable: false });
   });

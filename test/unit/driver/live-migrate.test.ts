@@ -99,7 +99,7 @@ describe.each(["shared", "separate"] as const)("liveMigrate with %s storage", (s
         await destination.close();
       }
     }
-  });
+  }, 60_000);
 
   it("can be aborted until the point of no return, and then leaves nothing on the destination", async () => {
     const { world, source, destination, instance } = await pair(storage);

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { DISK_BUSES } from "../../../src/driver/index.js";
+import { checkDeviceName, deviceNameAt, DISK_BUSES } from "../../../src/driver/index.js";
 import type { BlockDevice } from "../../../src/driver/index.js";
 import { guestDefinitionOf } from "../../../src/driver/guest-definition-of.js";
 import { plannedDefinition, planSpawn } from "../../../src/driver/plan-spawn.js";
@@ -21,11 +21,11 @@ const devices = fc
   )
   .map((list) =>
     list.map(({ id, bus, named }, i): BlockDevice => {
-      const prefix = bus === undefined || bus === "virtio" ? "vd" : bus === "ide" ? "hd" : "sd";
+      const late = deviceNameAt(bus ?? "virtio", 26 * 26 + (i % 26));
       return {
         ...blockDevice(`v${id}`),
         ...(bus === undefined ? {} : { bus }),
-        ...(named ? { deviceName: `${prefix}z${String.fromCharCode(97 + (i % 26))}` } : {}),
+        ...(named ? { deviceName: late } : {}),
       };
     }),
   );
@@ -41,7 +41,7 @@ describe("planSpawn", () => {
         expect(new Set(disks.map(({ id }) => id)).size).toBe(disks.length);
         expect(new Set(disks.map(({ deviceName }) => deviceName)).size).toBe(disks.length);
         for (const { bus, deviceName } of disks) {
-          expect(deviceName.slice(0, 2)).toBe(bus === "virtio" ? "vd" : bus === "ide" ? "hd" : "sd");
+          expect(checkDeviceName(deviceName, bus, "deviceName")).toBe(deviceName);
         }
         for (const { deviceName } of blockDevices) {
           if (deviceName !== undefined) expect(disks.map((disk) => disk.deviceName)).toContain(deviceName);
@@ -86,7 +86,7 @@ describe("planSpawn", () => {
       ["root", false, false],
       ["volume-ro", true, false],
       ["volume-shared", false, true],
-      ["volume-cd", true, false],
+      ["drive-sda", true, false],
     ]);
   });
 

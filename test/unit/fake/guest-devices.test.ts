@@ -1,13 +1,14 @@
 import { describe, expect, it } from "vitest";
 import { VirtualClock } from "../../../src/core/index.js";
 import type { GuestDisk, GuestNic } from "../../../src/driver/index.js";
+import type { DiskSource } from "../../../src/storage/index.js";
 import { bench } from "./parts.js";
 import type { Bench } from "./parts.js";
 
 async function volumeDisk(
   { collaborators, world, guest }: Bench,
   options: { multiattach?: boolean; name?: string } = {},
-): Promise<GuestDisk> {
+): Promise<GuestDisk & { readonly source: DiskSource }> {
   const connection = world.volumes.create({ type: "fake" });
   const source = await collaborators.volumes[0]!.connect(connection, guest.uuid);
   return {
@@ -200,7 +201,7 @@ describe("the content of a disk", () => {
     const { guest, world, collaborators } = parts;
     const connection = world.volumes.create({ type: "fake-file", format: "qcow2" });
     const source = await collaborators.volumes[1]!.connect(connection, guest.uuid);
-    const disk: GuestDisk = { ...(await volumeDisk(parts)), id: "volume-file", source };
+    const disk = { ...(await volumeDisk(parts)), id: "volume-file", source };
     await guest.attachDisk(disk);
     await guest.start();
     const basePath = (source as { path: string }).path;

@@ -198,13 +198,31 @@ describe("a migration between fake hosts", () => {
     expect(world.clock.now() - start).toBeCloseTo(10_240);
   });
 
-  it("goes on without the driver that began it", async () => {
+  it("does not hand the guest over without the driver that began it", async () => {
     const { guest, a, b, world, migration } = await twoHosts({ memoryMiB: 8192 });
     const hook = once("memory", () => world.clock.setTimeout(() => a.process.crash(), 2500));
     await expect(guest.migrate!(migration, hook)).rejects.toMatchObject({ code: "FAKE_PROCESS_CRASHED" });
     await world.clock.sleep(20_000);
+    expect(a.host.guests.get(UUID)!.state).toBe("running");
+    await expect(b.hypervisor.finishIncoming(UUID)).rejects.toMatchObject({ code: "INVALID_STATE" });
+    await b.hypervisor.abortIncoming(UUID);
+    expect(b.host.claimed.guests).toBe(0);
+  });
+
+  it("does not hand the guest over before its caller agrees, and keeps it when that fails", async () => {
+    const { guest, a, b, migration, events } = await twoHosts();
+    const beforeSwitchover = (): Promise<void> => {
+      expect(a.host.guests.get(UUID)!.state).toBe("running");
+      return Promise.reject(new Error("no"));
+    };
+    await expect(guest.migrate!(migration, { beforeSwitchover })).rejects.toThrow("no");
+    expect(await stateOf(guest)).toBe("running");
+    expect(transitions(events.b)).toEqual([]);
+    let asked = 0;
+    const agree = (): Promise<void> => Promise.resolve(void asked++);
+    expect(await guest.migrate!(migration, { beforeSwitchover: agree })).toBe("completed");
+    expect(asked).toBe(1);
     expect(await stateOf(await b.hypervisor.finishIncoming(UUID))).toBe("running");
-    expect(a.host.guests.get(UUID)!.state).toBe("shutdown");
   });
 
   it("gives back once what was set aside for a guest that ended while it waited", async () => {

@@ -1,5 +1,6 @@
 /** Operations on a fresh world, each from the state that it starts from: what the loops over faults, aborts and deadlines run through. */
-import type { InstanceRecord, InstanceRef } from "../../../../src/driver/index.js";
+import { guestDefinitionOf } from "../../../../src/driver/guest-definition-of.js";
+import type { GuestDefinition, InstanceRecord, InstanceRef } from "../../../../src/driver/index.js";
 import { isHyperviseError } from "../../../../src/core/index.js";
 import type { HyperviseError, OperationOptions } from "../../../../src/core/index.js";
 import { FakeDriver, FakeWorld } from "../../../../src/fake/index.js";
@@ -261,26 +262,27 @@ export function worldOf({ world }: Pick<Stage, "world">): World {
   return { ledger: world.ledger(), records };
 }
 
-/** In what records and guests disagree while no operation is unsettled: a device that only one of them has. */
+/** In what records and guests disagree while no operation is unsettled: a device that only one of them has, or has otherwise. */
 export function disagreements({ world }: Pick<Stage, "world">): readonly string[] {
   if (world.ledger().some(({ kind }) => kind === "operation")) return [];
   return world.hosts.flatMap((host) =>
     [...host.guests].flatMap(([uuid, { definition }]) => {
       const json = host.state.get(`instances/${uuid}`);
       if (json === undefined) return [];
-      const { disks, volumes, vifs } = JSON.parse(json) as InstanceRecord;
-      const recorded = [
-        ...disks.map(({ name }) => name),
-        ...volumes.map(({ diskId }) => diskId),
-        ...vifs.map(({ vif }) => vif.id),
-      ];
-      const held = [...definition.disks, ...definition.nics].map(({ id }) => id);
+      const recorded = partsOf(guestDefinitionOf(JSON.parse(json) as InstanceRecord));
+      const held = partsOf(definition);
       return [
-        ...recorded.filter((id) => !held.includes(id)).map((id) => `the guest lacks ${id}`),
-        ...held.filter((id) => !recorded.includes(id)).map((id) => `the record lacks ${id}`),
+        ...recorded.filter((part) => !held.includes(part)).map((part) => `the guest lacks ${part}`),
+        ...held.filter((part) => !recorded.includes(part)).map((part) => `the record lacks ${part}`),
       ];
     }),
   );
+}
+
+function partsOf({ vcpus, memoryMiB, disks, nics, hardware }: GuestDefinition): readonly string[] {
+  const media = disks.map(({ id, source, tuning }) => ({ id, source, limits: tuning?.limits ?? {} }));
+  const parts = [{ vcpus }, { memoryMiB }, ...media, ...nics.map(({ id }) => ({ id })), ...(hardware?.devices ?? [])];
+  return parts.map((part) => JSON.stringify(part));
 }
 
 function recordOf(json: string): unknown {

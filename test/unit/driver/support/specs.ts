@@ -23,7 +23,10 @@ export function connection(volumeId = "vol-1", changes: Partial<VolumeConnection
   return { volumeId, type: "fake", data: {}, ...changes };
 }
 
-export function blockDevice(volumeId = "vol-1", changes: Partial<BlockDevice> = {}): BlockDevice {
+export function blockDevice(
+  volumeId = "vol-1",
+  changes: Partial<BlockDevice> = {},
+): BlockDevice & { readonly connection: VolumeConnection } {
   return { connection: connection(volumeId), ...changes };
 }
 
