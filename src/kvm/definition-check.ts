@@ -1,11 +1,22 @@
 /** What of a definition this hypervisor can run; everything else is refused before anything is touched. */
 import { InvalidArgumentError, NotSupportedError, check } from "../core/index.js";
 import type { Check } from "../core/index.js";
-import { DEVICE_TYPES, DISK_BUSES, FIRMWARES, MACHINES } from "../driver/index.js";
+import {
+  DEVICE_TYPES,
+  DISK_BUSES,
+  FIRMWARES,
+  MACHINES,
+  diskTuningCheck,
+  guestHardwareCheck,
+  platformCheck,
+} from "../driver/index.js";
 import type { GuestDefinition, GuestDisk, GuestNic } from "../driver/index.js";
 import { DISK_SOURCE_FORMATS } from "../storage/index.js";
 import type { DiskSource } from "../storage/index.js";
 import { NIC_MODELS } from "../network/index.js";
+import { checkHardware } from "./hardware-check.js";
+import { maxVcpus } from "./plan/cpu.js";
+import { checkPinning } from "./pinning/check-pinning.js";
 import { machineNamed, versionText } from "./plan/capabilities.js";
 import type { QemuCapabilities } from "./plan/capabilities.js";
 import { nicDriver, queuesOf } from "./plan/devices.js";
@@ -15,7 +26,7 @@ import type { KvmMachine } from "./plan/topology.js";
 const MAX_DEVICES = 256;
 const deviceId = check.string({ max: 255 });
 
-const sourceCheck: Check<DiskSource> = check.variants("type", {
+export const sourceCheck: Check<DiskSource> = check.variants("type", {
   file: check.object({
     type: check.oneOf(["file"]),
     path: check.absolutePath(),
@@ -44,7 +55,7 @@ const sourceCheck: Check<DiskSource> = check.variants("type", {
 /** A disk as plain, frozen data. */
 export const diskCheck: Check<GuestDisk> = check.object({
   id: deviceId,
-  source: sourceCheck,
+  source: check.optional(sourceCheck),
   bus: check.oneOf(DISK_BUSES),
   deviceType: check.oneOf(DEVICE_TYPES),
   deviceName: check.string({ max: 32, charset: "name" }),
@@ -52,6 +63,7 @@ export const diskCheck: Check<GuestDisk> = check.object({
   shareable: check.boolean(),
   serial: check.optional(check.string({ max: 128, charset: "ascii" })),
   bootIndex: check.optional(check.integer({ min: 0, max: 1_000_000 })),
+  tuning: check.optional(diskTuningCheck),
 });
 
 /** A NIC as plain, frozen data. */
@@ -70,6 +82,7 @@ export const nicCheck: Check<GuestNic> = check.object({
   }),
   mtu: check.optional(check.integer({ min: 68, max: 65_535 })),
   queues: check.integer({ min: 1, max: 256 }),
+  bootIndex: check.optional(check.integer({ min: 0, max: 1_000_000 })),
 });
 
 /** The shape of a definition, whatever hypervisor it is for. */
@@ -97,11 +110,16 @@ export const definitionCheck: Check<GuestDefinition> = check.object({
   disks: check.array(diskCheck, { max: MAX_DEVICES }),
   nics: check.array(nicCheck, { max: MAX_DEVICES }),
   guestAgent: check.boolean(),
+  hardware: check.optional(guestHardwareCheck),
+  platform: check.optional(platformCheck),
 });
 
-/** The machine that a definition asks for. */
-export function machineOf(definition: Pick<GuestDefinition, "machine">): KvmMachine {
-  const { machine = "q35" } = definition;
+/** The machine that a definition asks for, or the one for the architecture. */
+export function machineOf(
+  definition: Pick<GuestDefinition, "machine">,
+  { target }: Pick<QemuCapabilities, "target">,
+): KvmMachine {
+  const { machine = target === "aarch64" ? "virt" : "q35" } = definition;
   const known = KVM_MACHINES.find((name) => name === machine);
   if (known === undefined) throw new NotSupportedError({ capability: `machine ${machine}` });
   return known;
@@ -113,7 +131,7 @@ export function machineOf(definition: Pick<GuestDefinition, "machine">): KvmMach
  */
 export function checkDefinition(definition: unknown, capabilities: QemuCapabilities): GuestDefinition {
   const checked = definitionCheck(definition, "definition");
-  const machineName = machineOf(checked);
+  const machineName = machineOf(checked, capabilities);
   const machine = machineNamed(capabilities, machineName);
   if (machine === undefined) {
     throw new NotSupportedError({
@@ -121,9 +139,8 @@ export function checkDefinition(definition: unknown, capabilities: QemuCapabilit
       message: `QEMU ${versionText(capabilities)} has no machine ${machineName}`,
     });
   }
-  if (checked.firmware !== "bios") throw new NotSupportedError({ capability: `firmware ${checked.firmware}` });
-  if (checked.vcpus > machine.cpuMax)
-    throw invalid("vcpus", checked.vcpus, `at most ${machine.cpuMax} on ${machineName}`);
+  if (maxVcpus(checked) > machine.cpuMax)
+    throw invalid("vcpus", maxVcpus(checked), `at most ${machine.cpuMax} on ${machineName}`);
   checkTopology(checked);
   checkUnique(
     checked.disks.map(({ id }) => id),
@@ -140,6 +157,16 @@ export function checkDefinition(definition: unknown, capabilities: QemuCapabilit
     "disks",
     "bootIndex",
   );
+  const booted = new Set(checked.disks.flatMap(({ bootIndex }) => bootIndex ?? []));
+  checkUnique(
+    checked.nics.map(({ bootIndex }, index) => String(bootIndex ?? `none of ${index}`)),
+    "nics",
+    "bootIndex",
+  );
+  checked.nics.forEach(({ bootIndex }, index) => {
+    if (bootIndex !== undefined && booted.has(bootIndex))
+      throw invalid(`nics[${index}].bootIndex`, bootIndex, "one that no disk has");
+  });
   checkUnique(
     checked.nics.map(({ id }) => id),
     "nics",
@@ -147,6 +174,8 @@ export function checkDefinition(definition: unknown, capabilities: QemuCapabilit
   );
   checked.disks.forEach((disk, index) => checkDisk(disk, machineName, `definition.disks[${index}]`));
   checked.nics.forEach((nic, index) => checkNic(nic, machineName, capabilities, `definition.nics[${index}]`));
+  checkHardware(checked, machineName);
+  checkPinning(checked);
   if (machineName === "microvm" && checked.kernel === undefined)
     throw invalid("kernel", undefined, "a kernel: a microvm has no boot loader");
   return checked;
@@ -157,14 +186,24 @@ export function checkDisk(disk: GuestDisk, machine: KvmMachine, path: string): v
   if (TOPOLOGIES[machine].disks[disk.bus] === undefined) {
     throw new NotSupportedError({ capability: `${disk.bus} disks on ${machine}` });
   }
-  if (disk.deviceType === "cdrom" && (disk.bus === "virtio" || disk.bus === "usb")) {
+  if ((disk.deviceType === "floppy") !== (disk.bus === "fdc")) {
+    throw new InvalidArgumentError({
+      field: `${path}.bus`,
+      value: disk.bus,
+      expected: disk.deviceType === "floppy" ? "fdc for a floppy" : "another bus: on fdc there are only floppies",
+    });
+  }
+  if (disk.deviceType === "cdrom" && (disk.bus === "virtio" || disk.bus === "usb" || disk.bus === "nvme")) {
     throw new InvalidArgumentError({
       field: `${path}.bus`,
       value: disk.bus,
       expected: "sata, ide or scsi for a cdrom",
     });
   }
-  if (disk.source.format !== "raw" && disk.shareable) {
+  if (disk.source === undefined && disk.deviceType === "disk") {
+    throw new InvalidArgumentError({ field: `${path}.source`, value: undefined, expected: "a source" });
+  }
+  if (disk.source !== undefined && disk.source.format !== "raw" && disk.shareable) {
     throw new InvalidArgumentError({
       field: `${path}.source.format`,
       value: disk.source.format,
@@ -188,8 +227,9 @@ export function checkNic(nic: GuestNic, machine: KvmMachine, capabilities: QemuC
   }
 }
 
-function checkTopology({ cpuTopology, vcpus }: GuestDefinition): void {
-  if (cpuTopology === undefined) return;
+function checkTopology({ cpuTopology, vcpus, hardware }: GuestDefinition): void {
+  // Of a guest that can be given vCPUs, cores and threads alone say how they are arranged: see `topologyOf`.
+  if (cpuTopology === undefined || hardware?.cpu?.maxVcpus !== undefined) return;
   const { sockets, cores, threads } = cpuTopology;
   if (sockets * cores * threads !== vcpus)
     throw invalid("cpuTopology", `${sockets} * ${cores} * ${threads}`, `a product of ${vcpus}, the number of vCPUs`);

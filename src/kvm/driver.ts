@@ -1,9 +1,10 @@
 /** The KVM driver: the choreography that all drivers share, over QEMU processes of this host. */
 import { join } from "node:path";
+import type { Duplex } from "node:stream";
 import { check, systemClock } from "../core/index.js";
 import type { Clock, StateStore } from "../core/index.js";
 import { BaseDriver } from "../driver/index.js";
-import type { Collaborators, DriverClass, DriverTimeouts } from "../driver/index.js";
+import type { Collaborators, DriverClass, DriverTimeouts, InstanceRef } from "../driver/index.js";
 import { NoopFirewallDriver } from "../firewall/index.js";
 import { FileStateStore } from "../host/index.js";
 import { LinuxBridgePlugger, UserNetworkPlugger } from "../network/index.js";
@@ -17,6 +18,7 @@ import {
 import type { VolumeConnector } from "../storage/index.js";
 import { KvmHypervisor } from "./hypervisor.js";
 import type { AcceleratorInUse } from "./open-host.js";
+import type { MigrationChannel } from "./migration/options.js";
 import type { KvmHypervisorOptions } from "./options.js";
 import type { KvmTimeouts } from "./timeouts.js";
 
@@ -38,7 +40,18 @@ type KvmFacets =
   | "pause"
   | "volumes"
   | "volumeExtend"
+  | "volumeSwap"
+  | "volumeSnapshots"
+  | "removableMedia"
+  | "diskLimits"
+  | "backups"
+  | "memoryDump"
+  | "consolePasswords"
   | "interfaces"
+  | "vcpuHotplug"
+  | "memoryHotplug"
+  | "balloon"
+  | "devices"
   | "snapshots"
   | "quiesce"
   | "rescue"
@@ -47,13 +60,18 @@ type KvmFacets =
   | "consoleOutput"
   | "consoleStream"
   | "serialConsole"
+  | "vncConsole"
+  | "spiceConsole"
   | "screenshots"
   | "guestAgent"
   | "statistics"
   | "crashDump"
   | "firewall"
   | "imageCache"
-  | "hostCpuStatistics";
+  | "hostCpuStatistics"
+  | "suspend"
+  | "templates"
+  | "liveMigration";
 
 /**
  * Runs instances on QEMU/KVM, without a daemon: guests are processes of their own, and outlive this one. After a restart `initHost` finds them again.
@@ -77,6 +95,14 @@ export class KvmDriver extends (BaseDriver as DriverClass<KvmFacets>) {
     };
     super({ hypervisor, collaborators: parts, ...(timeouts === undefined ? {} : { timeouts }) });
     this.#hypervisor = hypervisor;
+  }
+
+  /**
+   * The destination's end of a stream of a tunnel, for an instance that is waited for here: to be joined to the stream that the source's `migration.openTunnel` gave.
+   * @throws InstanceNotFoundError, InvalidStateError, HostIoError
+   */
+  openMigrationChannel(instance: InstanceRef, channel: MigrationChannel): Promise<Duplex> {
+    return this.#hypervisor.openMigrationChannel(instance.uuid, channel);
   }
 
   /** What guests run on, and why; undefined before `initHost`. */

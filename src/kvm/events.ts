@@ -18,6 +18,8 @@ export interface GuestView {
   /** Why QEMU is about to end, as it said itself. */
   readonly shutdown?: { readonly guest: boolean; readonly reason: string };
   readonly requested: ReadonlySet<Request>;
+  /** True while the guest is being saved or migrated: QEMU then stops and resumes the vCPUs as it needs. */
+  readonly moving?: boolean;
 }
 
 export type Report =
@@ -95,7 +97,9 @@ export function interpret(view: GuestView, event: QmpEvent, status: string | und
       };
     case "DEVICE_DELETED":
       // virtio devices come twice; the first time without `device`, for their inner half.
-      return { view, reports: withHandle(data["device"], (handle) => ({ type: "unplugged", handle })) };
+      return { view, reports: withHandle(deletedHandle(data), (handle) => ({ type: "unplugged", handle })) };
+    case "ACPI_DEVICE_OST":
+      return { view, reports: withHandle(refusedHandle(data["info"]), (handle) => ({ type: "unplugRefused", handle })) };
     case "DEVICE_UNPLUG_GUEST_ERROR":
     case "MEM_UNPLUG_ERROR":
       return { view, reports: withHandle(data["device"], (handle) => ({ type: "unplugRefused", handle })) };
@@ -110,7 +114,7 @@ export function interpret(view: GuestView, event: QmpEvent, status: string | und
 
 /** Whether {@link interpret} wants to know QEMU's run state with this event. */
 export function needsStatus(view: GuestView, event: QmpEvent): boolean {
-  return event.event === "STOP" && !view.requested.has("stop");
+  return event.event === "STOP" && (view.moving === true || !view.requested.has("stop"));
 }
 
 /** How the process ended. */
@@ -153,12 +157,21 @@ export function interpretEnd(
 function onResume(view: GuestView): Step {
   const cause = view.requested.has("cont") ? "self" : "external";
   const next = withRequest(view, "cont", false);
+  if (view.moving === true) return { view: next, reports: [] };
   if (!view.launched)
     return { view: { ...next, launched: true, state: "running" }, reports: [lifecycle("started", cause)] };
   return moved(next, "running", "resumed", cause);
 }
 
+/** Run states that a guest which is being saved or migrated passes through. What comes of it is reported by whoever moves it. */
+const MOVING_STATES: ReadonlySet<string | undefined> = new Set([
+  ...["finish-migrate", "postmigrate", "inmigrate", "paused", "running"],
+  undefined,
+]);
+
 function onStop(view: GuestView, status: string | undefined): Step {
+  if (view.moving === true && MOVING_STATES.has(status))
+    return { view: withRequest(view, "stop", false), reports: [] };
   if (view.requested.has("stop")) return moved(withRequest(view, "stop", false), "paused", "paused", "self");
   if (status !== undefined && powerStateOf(status) === "crashed") {
     const reports = view.state === "crashed" ? [] : [lifecycle("crashed", "crash", status)];
@@ -207,6 +220,25 @@ function ioError(data: QmpEvent["data"]): Report {
     node: text(data["node-name"]) ?? "",
     ...(reason === undefined ? {} : { reason }),
   };
+}
+
+/** A device without an id, such as a vCPU that the guest was started with, goes by its path. */
+function deletedHandle({ device, path }: QmpEvent["data"]): unknown {
+  if (device !== undefined) return device;
+  return typeof path === "string" && /^\/machine\/unattached\/[^/]+$/.test(path) ? path : undefined;
+}
+
+/** Sources and states of ACPI's _OST: an ejection that was asked for, and its failures but for "in progress". */
+const EJECTION_SOURCES: ReadonlySet<unknown> = new Set([3, 0x103]);
+const EJECTION_FAILURES: ReadonlySet<unknown> = new Set([1, 2, 0x80, 0x81, 0x82, 0x83]);
+
+/** What the guest's firmware tables say of a vCPU or memory that was to be taken. A vCPU without an id is called by its place. */
+function refusedHandle(info: unknown): unknown {
+  if (typeof info !== "object" || info === null) return undefined;
+  const { device, slot, source, status, ...rest } = info as { readonly [member: string]: unknown };
+  if (!EJECTION_SOURCES.has(source) || !EJECTION_FAILURES.has(status)) return undefined;
+  if (typeof device === "string" && device !== "") return device;
+  return rest["slot-type"] === "CPU" && typeof slot === "string" ? `vcpu${slot}` : undefined;
 }
 
 function withHandle(handle: unknown, report: (handle: string) => Report): readonly Report[] {

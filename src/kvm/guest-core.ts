@@ -10,6 +10,7 @@ import { GuestSession } from "./session.js";
 import type { SessionListener } from "./session.js";
 import type { GuestFiles } from "./state/guest-files.js";
 import type { GuestState } from "./state/guest-state.js";
+import { isDeparted } from "./state/migration-record.js";
 
 type Body<E> = E extends { readonly uuid: string } ? Omit<E, "uuid" | "name"> : never;
 
@@ -26,6 +27,8 @@ export class GuestCore {
   readonly files: GuestFiles;
   /** Handles of devices that a call of this process is plugging now. */
   readonly plugging = new Set<string>();
+  /** Handles of devices whose leaving is no news of the guest. */
+  readonly unannounced = new Set<string>();
   /** Devices that have left QEMU and whose traces are being removed, by handle. */
   readonly finishing = new Map<string, Promise<void>>();
   /** True from the beginning of a start until it has succeeded or been undone. */
@@ -34,6 +37,10 @@ export class GuestCore {
   adopting = false;
   /** True once the driver has let go of all guests. */
   released = false;
+  /** True while a call of this process is at the work that {@link GuestState.work} tells of. */
+  working = false;
+  /** Resolves when what the guest's last end has changed is written, and it may be started anew. Never rejects. */
+  ending: Promise<void> = Promise.resolve();
   /** True while somebody reads the console through this process. */
   consoleOpen = false;
   #state: GuestState;
@@ -68,11 +75,18 @@ export class GuestCore {
     return this.#agentConnected;
   }
   get inMemory(): boolean {
-    return this.#session !== undefined || this.starting;
+    return (this.#session !== undefined && !this.away) || this.starting;
+  }
+
+  /** True when the guest is not in the QEMU that may still be there: its memory is on disk, or it was handed over to another host. */
+  get away(): boolean {
+    return this.#state.saved?.phase === "saved" || isDeparted(this.#state.migration);
   }
 
   /** The last known power state. */
   get powerState(): PowerState {
+    if (isDeparted(this.#state.migration)) return "shutdown";
+    if (this.#state.saved?.phase === "saved") return "suspended";
     if (this.#session !== undefined) return this.#session.view.state;
     if (this.starting) return "paused";
     return this.#state.end?.state ?? "shutdown";

@@ -1,7 +1,11 @@
 /** What a guest does about the reports of its session: keeps its state, finishes unplugging, tells the driver. */
 import { asError, traceMessage } from "../core/index.js";
+import { diskOnNode, handleOfNode } from "./block/nodes.js";
+import { abandonWork } from "./block/work.js";
 import type { Report } from "./events.js";
+import { revokeGuest } from "./access/grant-access.js";
 import type { GuestCore } from "./guest-core.js";
+import { endGuestHelpers } from "./helpers/guest-helpers.js";
 import { finishUnplug } from "./hotplug/unplug.js";
 import { synchronise } from "./lifecycle/synchronise.js";
 import { withPhase } from "./plan/hardware.js";
@@ -31,7 +35,8 @@ function onReport(core: GuestCore, report: Report): void {
     case "agent":
       return core.noteAgent(report.connected);
     case "ioError":
-      return onIoError(core, report);
+      void traced(core, onIoError(core, report));
+      return;
     case "unplugged":
       void traced(core, finishUnplug(core, report.handle));
       return;
@@ -40,26 +45,29 @@ function onReport(core: GuestCore, report: Report): void {
   }
 }
 
-function onIoError(core: GuestCore, { handle, node, reason }: Extract<Report, { type: "ioError" }>): void {
+async function onIoError(core: GuestCore, report: Extract<Report, { type: "ioError" }>): Promise<void> {
+  const { handle, node, reason } = report;
   const { bindings } = core.state.hardware;
-  const binding = bindings.find((candidate) => candidate.handle === handle || node.startsWith(`${candidate.handle}-`));
-  if (binding === undefined) return;
-  core.emit({ type: "ioError", device: binding.id, ...(reason === undefined ? {} : { reason }) });
+  const binding = bindings.find((candidate) => candidate.handle === (handle === "" ? handleOfNode(node) : handle));
+  const { session } = core;
+  const device = binding?.id ?? (session === undefined ? undefined : await diskOnNode(core, session, node));
+  if (device !== undefined) core.emit({ type: "ioError", device, ...(reason === undefined ? {} : { reason }) });
 }
 
 function onRefused(core: GuestCore, handle: string): void {
   const binding = core.bindingOfHandle(handle);
-  if (binding === undefined) return;
+  if (binding === undefined) return core.settleUnplug(handle, "refused");
   void traced(
     core,
     core.update((state) => ({ ...state, hardware: withPhase(state.hardware, handle, undefined) })),
   );
   core.settleUnplug(handle, "refused");
-  core.emit({ type: "deviceDetachFailed", device: binding.id });
+  if (binding.kind !== "memory") core.emit({ type: "deviceDetachFailed", device: binding.id });
 }
 
 function onEnded(core: GuestCore, end: Parameters<SessionListener["ended"]>[0]): void {
   const { transition, detail } = end;
+  const news = !core.away && core.state.migration?.phase !== "waiting";
   const record = {
     state: transition === "crashed" ? "crashed" : "shutdown",
     at: core.host.clock.now(),
@@ -69,11 +77,14 @@ function onEnded(core: GuestCore, end: Parameters<SessionListener["ended"]>[0]):
   const written = core.update((state) => endedState(state, record));
   void traced(core, written);
   // Who waits for the end may start the guest anew at once: what is kept of this one must be written by then.
-  void written
+  core.ending = written
     .catch(() => undefined)
+    .then(() => (core.working ? undefined : abandonWork(core)))
+    .then(() => traced(core, endGuestHelpers(core)))
+    .then(() => revokeGuest(core))
     .then(() => {
       core.settleAllUnplugs();
-      core.emit(end);
+      if (news) core.emit(end);
       core.wakeStopWaiters();
     });
 }

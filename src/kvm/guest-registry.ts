@@ -1,22 +1,29 @@
 /** The guests of an open host: defining, finding, forgetting. */
 import { access } from "node:fs/promises";
-import { ConflictError } from "../core/index.js";
+import { ConflictError, traceMessage } from "../core/index.js";
 import type { StateCorruptError } from "../core/index.js";
 import { InstanceNotFoundError, InvalidStateError, NoCapacityError } from "../driver/index.js";
 import type { GuestDefinition } from "../driver/index.js";
 import { identityOf, isAlive, killProcess, waitForExit } from "../host/index.js";
 import type { ProcessIdentity } from "../host/index.js";
+import { abandonWork } from "./block/work.js";
 import { machineOf } from "./definition-check.js";
+import { guestOf } from "./access/access-ledger.js";
 import { KvmGuest } from "./guest.js";
+import { endHelpers } from "./helpers/find-helpers.js";
+import { endGuestHelpers } from "./helpers/guest-helpers.js";
 import { GuestCore } from "./guest-core.js";
 import type { KvmHost } from "./host.js";
 import { adoptGuest, recordMissedEnd } from "./lifecycle/adopt.js";
+import { endRemains } from "./lifecycle/stop.js";
+import { requireHere } from "./migration/guard.js";
 import { machineNamed } from "./plan/capabilities.js";
 import { planHardware } from "./plan/hardware.js";
 import type { Hardware } from "./plan/hardware.js";
 import { findByPidFile, removeSockets } from "./process.js";
 import { GUEST_STATE_VERSION } from "./state/guest-state.js";
 import type { GuestState } from "./state/guest-state.js";
+import { sweepMemory } from "./suspend/suspend.js";
 
 interface Entry {
   readonly core: GuestCore;
@@ -42,10 +49,16 @@ export class GuestRegistry {
     const cores = [...this.#entries.values()].map(({ core }) => core);
     const strays = await findByPidFile(new Set(cores.map(({ files }) => files.pid)));
     await Promise.all(cores.map((core) => this.#takeUp(core, strays)));
+    await this.#takeBackFiles();
+    await this.#endStrayHelpers();
   }
 
   /** @throws ConflictError when the uuid or the name is taken; NoCapacityError; NoFreeSlotError; DiskFullError. Then nothing is left. */
-  async define(definition: GuestDefinition, hostMemoryMiB: number): Promise<KvmGuest> {
+  async define(
+    definition: GuestDefinition,
+    hostMemoryMiB: number,
+    come: Pick<GuestState, "migration"> & Partial<Pick<GuestState, "hardware">> = {},
+  ): Promise<KvmGuest> {
     const { uuid, name } = definition;
     this.#requireReadable(uuid);
     if (this.#entries.has(uuid))
@@ -59,7 +72,8 @@ export class GuestRegistry {
     }
     this.#claims.add(name);
     try {
-      const state: GuestState = { version: GUEST_STATE_VERSION, definition, hardware: this.planHardware(definition) };
+      const hardware = this.planHardware(definition);
+      const state: GuestState = { version: GUEST_STATE_VERSION, definition, hardware, ...come };
       await this.#host.store.create(state);
       return this.#add(state).guest;
     } finally {
@@ -75,6 +89,7 @@ export class GuestRegistry {
     if (entry === undefined) throw new InstanceNotFoundError(uuid);
     this.#requireFreeName(uuid, name);
     requireStopped(entry.core, "redefine");
+    requireHere(entry.core, "redefine");
     await entry.core.update((state) => ({
       ...state,
       definition,
@@ -86,8 +101,13 @@ export class GuestRegistry {
   /** Forgets a guest with all its files. @throws InvalidStateError while it is in memory */
   async undefine(uuid: string): Promise<void> {
     const entry = this.#entries.get(uuid);
-    if (entry !== undefined) requireStopped(entry.core, "undefine");
-    else if (this.#unreadable.has(uuid)) await this.#killStray(uuid);
+    if (entry !== undefined) {
+      requireStopped(entry.core, "undefine");
+      await endRemains(entry.core);
+    } else if (this.#unreadable.has(uuid)) await this.#killStray(uuid);
+    const { directory } = this.#host.store.files(uuid);
+    if (entry === undefined) await this.#endHelpers((candidate) => candidate === directory);
+    else await endGuestHelpers(entry.core);
     await this.#host.store.remove(uuid);
     this.#entries.delete(uuid);
     this.#unreadable = new Map([...this.#unreadable].filter(([unreadable]) => unreadable !== uuid));
@@ -116,7 +136,7 @@ export class GuestRegistry {
 
   /** The hardware of a guest that is to be defined, or defined anew. Pure. */
   planHardware(definition: GuestDefinition, previous?: Hardware): Hardware {
-    const machine = machineOf(definition);
+    const machine = machineOf(definition, this.#host.capabilities);
     const machineType = machineNamed(this.#host.capabilities, machine)?.name ?? machine;
     return planHardware(definition, machine, { machineType, hotplugPorts: this.#host.hotplugPorts }, previous);
   }
@@ -130,9 +150,36 @@ export class GuestRegistry {
 
   async #takeUp(core: GuestCore, strays: ReadonlyMap<string, number>): Promise<void> {
     const identity = (await this.#recordedProcess(core)) ?? (await strayProcess(core, strays));
+    await sweepMemory(core);
     if (identity !== undefined) return adoptGuest(core, identity);
     if (core.state.process !== undefined) await recordMissedEnd(core, await isAbsent(core.files.pid));
+    await abandonWork(core);
     await removeSockets(core.files);
+  }
+
+  /** Processes that were started for a QEMU which never came, or which ended while nobody watched. */
+  async #endStrayHelpers(): Promise<void> {
+    const { store } = this.#host;
+    const inMemory = new Set(
+      [...this.#entries.values()].filter(({ core }) => core.inMemory).map(({ core }) => core.files.directory),
+    );
+    const isStray = (directory: string): boolean => store.holds(directory) && !inMemory.has(directory);
+    await this.#endHelpers(isStray).catch((error: unknown) => {
+      traceMessage("hypervise:kvm:background-failure", () => ({ error: String(error) }));
+    });
+  }
+
+  #endHelpers(isOf: (directory: string) => boolean): Promise<void> {
+    const { clock, timeouts } = this.#host;
+    return endHelpers(isOf, { clock, quitMs: timeouts.quitMs, killMs: timeouts.killMs });
+  }
+
+  /** Files that were given to the QEMU of a guest which ended while nobody watched. */
+  async #takeBackFiles(): Promise<void> {
+    const gone = (holder: string): boolean => this.#entries.get(guestOf(holder))?.core.session === undefined;
+    await this.#host.access.revokeAll(gone).catch((error: unknown) => {
+      traceMessage("hypervise:kvm:background-failure", () => ({ error: String(error) }));
+    });
   }
 
   async #recordedProcess(core: GuestCore): Promise<ProcessIdentity | undefined> {

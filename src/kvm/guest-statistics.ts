@@ -12,9 +12,11 @@ import type {
 import { toBigInt } from "../qmp/index.js";
 import type { Qapi } from "../qmp/index.js";
 import type { GuestCore } from "./guest-core.js";
+import { balloonUsedMiB } from "./hotplug/balloon.js";
 import { NS_PER_TICK } from "./host-facts.js";
 import { diskNode } from "./plan/devices.js";
 import { bindingOf } from "./plan/hardware.js";
+import { isQdevOf } from "./block/nodes.js";
 import type { GuestSession } from "./session.js";
 
 const BYTES_PER_MIB = 1_048_576;
@@ -22,10 +24,11 @@ const BYTES_PER_MIB = 1_048_576;
 export async function guestStatistics(core: GuestCore, options: CommonOptions): Promise<GuestStatistics> {
   const session = core.requireSession("statistics");
   const limits = { signal: options.signal, deadlineMs: options.deadline ?? core.host.timeouts.queryMs };
-  const [disks, cpus, balloon, residentMiB, interfaces] = await Promise.all([
+  const [disks, cpus, balloon, usedMiB, residentMiB, interfaces] = await Promise.all([
     session.execute("query-blockstats", {}, limits),
     session.execute("query-cpus-fast", {}, limits),
     session.execute("query-balloon", {}, limits).catch(() => undefined),
+    balloonUsedMiB(core, session, limits).catch(() => undefined),
     residentMemory(session.process.identity.pid),
     Promise.all(core.definition.nics.map((nic) => readCounters(nic))),
   ]);
@@ -39,6 +42,7 @@ export async function guestStatistics(core: GuestCore, options: CommonOptions): 
       maximumMiB: memoryMiB,
       currentMiB: balloon === undefined ? memoryMiB : Math.round(Number(balloon.actual) / BYTES_PER_MIB),
       ...(residentMiB === undefined ? {} : { residentMiB }),
+      ...(usedMiB === undefined ? {} : { usedMiB }),
     },
     disks: core.definition.disks.flatMap((disk) => diskCounters(core, disk.id, disks) ?? []),
     interfaces: interfaces.filter((counters) => counters !== undefined),
@@ -82,7 +86,7 @@ function diskCounters(core: GuestCore, id: string, answer: readonly Qapi.BlockSt
   if (binding === undefined) return undefined;
   const node = diskNode(binding.handle);
   const found = answer.find(
-    (entry) => entry["node-name"] === node || entry.qdev?.includes(`/${binding.handle}/`) === true,
+    (entry) => entry["node-name"] === node || isQdevOf(entry.qdev, binding.handle),
   );
   if (found === undefined) return undefined;
   const { stats } = found;

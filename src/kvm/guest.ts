@@ -1,48 +1,91 @@
 /** A guest on KVM: the seam of the driver, each method one mechanism. */
 import type { Duplex } from "node:stream";
-import type { CommonOptions } from "../core/index.js";
+import type { CommonOptions, JsonObject, Secret } from "../core/index.js";
 import { isAlive } from "../host/index.js";
-import { ConsoleUnavailableError, DiskNotFoundError } from "../driver/index.js";
+import { ConsoleUnavailableError } from "../driver/index.js";
 import type {
   ConsoleAddress,
   ConsoleLog,
   DetachOptions,
   DetachOutcome,
+  DiskLimits,
   DiskStatistics,
   Guest,
+  GuestBackupRequest,
+  GuestCheckpoint,
   GuestDefinition,
+  GuestDevice,
   GuestDisk,
   GuestInfo,
+  GuestMigrationOptions,
+  GuestMigrationRequest,
   GuestNic,
   GuestStatistics,
+  GuestTemplate,
+  GuestTemplateRequest,
+  GuestTemplateState,
   InterfaceStatistics,
+  MemoryDumpFormat,
+  MigrationOutcome,
   Screenshot,
 } from "../driver/index.js";
+import type { DiskSource, DiskSourceFormat } from "../storage/index.js";
 import { checkDisk, checkNic, diskCheck, nicCheck } from "./definition-check.js";
+import { backupDisks, deleteCheckpoint, listCheckpoints } from "./block/backup.js";
+import type { BackupOptions } from "./block/backup.js";
+import { copyDisk } from "./block/copy.js";
+import type { CopyOptions } from "./block/copy.js";
+import { dumpMemory } from "./block/dump.js";
+import type { DumpOptions } from "./block/dump.js";
+import { limitDisk } from "./block/limits.js";
+import { changeMedium } from "./block/medium.js";
+import type { ChangeOptions } from "./block/medium.js";
+import { mirrorDisk } from "./block/mirror.js";
+import { resizeDisk } from "./block/resize.js";
+import { commitDisk, snapshotDisk } from "./block/snapshot.js";
 import { openConsole } from "./console/console-stream.js";
 import { readConsoleLog } from "./console/console-log.js";
+import { graphicsAddress, setConsolePassword } from "./console/graphics-console.js";
 import { takeScreenshot } from "./console/screenshot.js";
 import { powerStateOf } from "./events.js";
 import { KvmGuestAgent } from "./guest-agent.js";
 import type { GuestCore } from "./guest-core.js";
 import type { GuestSession } from "./session.js";
 import { cpuTimeNs, diskStatistics, guestStatistics, interfaceStatistics } from "./guest-statistics.js";
-import { plugDisk, plugNic } from "./hotplug/plug.js";
+import { setBalloon } from "./hotplug/balloon.js";
+import { checkGuestDevice, guestDeviceCheck } from "./hotplug/device-check.js";
+import { setMemory } from "./hotplug/memory.js";
+import { plugDevice, plugDisk, plugNic } from "./hotplug/plug.js";
 import { detachDevice } from "./hotplug/unplug.js";
+import { setVcpus } from "./hotplug/vcpus.js";
 import { startGuest } from "./lifecycle/start.js";
 import type { StartOptions } from "./lifecycle/start.js";
 import { killGuest, requestShutdown, waitUntilStopped } from "./lifecycle/stop.js";
 import { pauseGuest, resetGuest, resumeGuest } from "./lifecycle/vcpus.js";
-import { diskNode } from "./plan/devices.js";
-import { bindingOf } from "./plan/hardware.js";
+import { reclaim } from "./migration/conclude.js";
+import { requireHere } from "./migration/guard.js";
+import { describeGuest } from "./migration/departure-check.js";
+import { abortMigration, forceCompletion, migrateGuest, migrationOutcome } from "./migration/outgoing.js";
+import { KvmSuspend } from "./suspend/suspend.js";
+import { saveTemplate } from "./template/save.js";
+import type { SaveTemplateOptions } from "./template/save.js";
+import { startFromTemplate } from "./template/start.js";
 
 export class KvmGuest implements Guest {
   readonly agent: KvmGuestAgent;
+  readonly suspend: KvmSuspend;
   readonly #core: GuestCore;
 
   constructor(core: GuestCore) {
     this.#core = core;
     this.agent = new KvmGuestAgent(core);
+    this.suspend = new KvmSuspend(core);
+  }
+
+  /** The core of a guest whose devices may be changed. @throws InvalidStateError while its memory, which knows them as they are, is elsewhere */
+  #changeable(operation: string): GuestCore {
+    requireHere(this.#core, operation);
+    return this.#core;
   }
 
   get uuid(): string {
@@ -59,7 +102,7 @@ export class KvmGuest implements Guest {
   async info(options: CommonOptions = {}): Promise<GuestInfo> {
     const { session, definition, state } = this.#core;
     const { memoryMiB, vcpus } = definition;
-    if (session === undefined) return { state: this.#core.powerState, stale: false, memoryMiB, vcpus };
+    if (session === undefined || this.#core.away) return { state: this.#core.powerState, stale: false, memoryMiB, vcpus };
     const [status, cpuTime] = await Promise.all([
       session.runState({ signal: options.signal, deadlineMs: options.deadline }),
       cpuTimeNs(session.process.identity.pid),
@@ -108,30 +151,77 @@ export class KvmGuest implements Guest {
   async attachDisk(disk: GuestDisk, options: CommonOptions = {}): Promise<void> {
     const checked = diskCheck(disk, "disk");
     checkDisk(checked, this.#core.state.hardware.machine, "disk");
-    await plugDisk(this.#core, checked, options);
+    await plugDisk(this.#changeable("attachDisk"), checked, options);
   }
-  detachDisk(diskId: string, options: DetachOptions): Promise<DetachOutcome> {
-    return detachDevice(this.#core, "disk", diskId, options);
+  async detachDisk(diskId: string, options: DetachOptions): Promise<DetachOutcome> {
+    return detachDevice(this.#changeable("detachDisk"), "disk", diskId, options);
   }
   async attachNic(nic: GuestNic, options: CommonOptions = {}): Promise<void> {
     const checked = nicCheck(nic, "nic");
     checkNic(checked, this.#core.state.hardware.machine, this.#core.host.capabilities, "nic");
-    await plugNic(this.#core, checked, options);
+    await plugNic(this.#changeable("attachNic"), checked, options);
   }
-  detachNic(nicId: string, options: DetachOptions): Promise<DetachOutcome> {
-    return detachDevice(this.#core, "nic", nicId, options);
+  async detachNic(nicId: string, options: DetachOptions): Promise<DetachOutcome> {
+    return detachDevice(this.#changeable("detachNic"), "nic", nicId, options);
+  }
+  async attachDevice(device: GuestDevice, options: CommonOptions = {}): Promise<void> {
+    const checked = guestDeviceCheck(device, "device");
+    checkGuestDevice(checked, this.#core.host.capabilities);
+    await plugDevice(this.#changeable("attachDevice"), checked, options);
+  }
+  async detachDevice(id: string, options: DetachOptions): Promise<DetachOutcome> {
+    return detachDevice(this.#changeable("detachDevice"), "device", id, options);
   }
 
-  /** Rejects with `DiskNotFoundError`. Without effect while the guest is not in memory. */
-  async resizeDisk(diskId: string, sizeBytes: number, options: CommonOptions = {}): Promise<void> {
-    const binding = bindingOf(this.#core.state.hardware, "disk", diskId);
-    if (!this.#core.definition.disks.some(({ id }) => id === diskId)) {
-      throw new DiskNotFoundError(`the guest has no disk ${diskId}`, { instance: this.#core.instance, device: diskId });
-    }
-    const { session } = this.#core;
-    if (session === undefined || binding === undefined) return;
-    const limits = { signal: options.signal, deadlineMs: options.deadline };
-    await session.execute("block_resize", { "node-name": diskNode(binding.handle), size: sizeBytes }, limits);
+  async setVcpus(vcpus: number, options: CommonOptions = {}): Promise<void> {
+    return setVcpus(this.#changeable("setVcpus"), vcpus, options);
+  }
+  async setMemory(memoryMiB: number, options: CommonOptions = {}): Promise<void> {
+    return setMemory(this.#changeable("setMemory"), memoryMiB, options);
+  }
+  setBalloon(memoryMiB: number, options: CommonOptions = {}): Promise<void> {
+    return setBalloon(this.#core, memoryMiB, options);
+  }
+
+  resizeDisk(diskId: string, sizeBytes: number, options: CommonOptions = {}): Promise<void> {
+    return resizeDisk(this.#core, diskId, sizeBytes, options);
+  }
+  async mirrorDisk(diskId: string, target: DiskSource, options: CommonOptions = {}): Promise<void> {
+    return mirrorDisk(this.#changeable("mirrorDisk"), diskId, target, options);
+  }
+  copyDisk(diskId: string, path: string, format: DiskSourceFormat, options: CopyOptions = {}): Promise<void> {
+    return copyDisk(this.#core, diskId, path, format, options);
+  }
+  async snapshotDisk(diskId: string, overlay: DiskSource, options: CommonOptions = {}): Promise<void> {
+    return snapshotDisk(this.#changeable("snapshotDisk"), diskId, overlay, options);
+  }
+  async commitDisk(diskId: string, base: DiskSource, options: CommonOptions = {}): Promise<void> {
+    return commitDisk(this.#changeable("commitDisk"), diskId, base, options);
+  }
+  backup(request: GuestBackupRequest, options: BackupOptions = {}): Promise<void> {
+    return backupDisks(this.#core, request, options);
+  }
+  async checkpoints(): Promise<readonly GuestCheckpoint[]> {
+    return listCheckpoints(this.#core);
+  }
+  deleteCheckpoint(name: string): Promise<void> {
+    return deleteCheckpoint(this.#core, name);
+  }
+  async changeMedium(diskId: string, source: DiskSource | undefined, options: ChangeOptions = {}): Promise<void> {
+    return changeMedium(this.#changeable("changeMedium"), diskId, source, options);
+  }
+  limitDisk(diskId: string, limits: DiskLimits, options: CommonOptions = {}): Promise<void> {
+    return limitDisk(this.#core, diskId, limits, options);
+  }
+  dumpMemory(path: string, format: MemoryDumpFormat, options: DumpOptions = {}): Promise<void> {
+    return dumpMemory(this.#core, path, format, options);
+  }
+
+  saveTemplate(request: GuestTemplateRequest, options: SaveTemplateOptions = {}): Promise<GuestTemplateState> {
+    return saveTemplate(this.#core, request, options);
+  }
+  startFromTemplate(template: GuestTemplate, options: CommonOptions = {}): Promise<void> {
+    return startFromTemplate(this.#core, template, options);
   }
 
   consoleLog(options: CommonOptions & { readonly maxBytes: number }): Promise<ConsoleLog> {
@@ -140,11 +230,18 @@ export class KvmGuest implements Guest {
   openConsole(options: CommonOptions = {}): Promise<Duplex> {
     return openConsole(this.#core, options);
   }
-  async consoleAddress(kind: ConsoleAddress["kind"]): Promise<ConsoleAddress> {
+  async consoleAddress(kind: ConsoleAddress["kind"], options: CommonOptions = {}): Promise<ConsoleAddress> {
     const { instance, files, inMemory } = this.#core;
-    if (kind !== "serial" || !inMemory)
-      throw new ConsoleUnavailableError(`the guest has no ${kind} console now`, { instance });
+    if (kind !== "serial") return graphicsAddress(this.#core, kind, options);
+    if (!inMemory) throw new ConsoleUnavailableError(`the guest has no ${kind} console now`, { instance });
     return { kind, socketPath: files.console };
+  }
+  setConsolePassword(
+    kind: "vnc" | "spice",
+    password: Secret,
+    options: CommonOptions & { readonly validMs?: number } = {},
+  ): Promise<void> {
+    return setConsolePassword(this.#core, kind, password, options);
   }
   screenshot(options: CommonOptions = {}): Promise<Screenshot> {
     return takeScreenshot(this.#core, options);
@@ -158,6 +255,25 @@ export class KvmGuest implements Guest {
   }
   interfaceStatistics(nicId: string): Promise<InterfaceStatistics> {
     return interfaceStatistics(this.#core, nicId);
+  }
+
+  async describeMigration(): Promise<JsonObject> {
+    return describeGuest(this.#core);
+  }
+  migrate(request: GuestMigrationRequest, options: GuestMigrationOptions = {}): Promise<MigrationOutcome> {
+    return migrateGuest(this.#core, request, options);
+  }
+  abortMigration(): Promise<void> {
+    return abortMigration(this.#core);
+  }
+  forceCompleteMigration(mode: "postcopy" | "pause"): Promise<void> {
+    return forceCompletion(this.#core, mode);
+  }
+  migrationOutcome(): Promise<MigrationOutcome | undefined> {
+    return migrationOutcome(this.#core);
+  }
+  reclaimMigration(): Promise<void> {
+    return reclaim(this.#core);
   }
 
   async injectNmi(options: CommonOptions = {}): Promise<void> {

@@ -1,5 +1,6 @@
 /** KVM and QEMU on this host, as the driver's seam. */
-import { ClosedError } from "../core/index.js";
+import type { Duplex } from "node:stream";
+import { ClosedError, throwIfAborted } from "../core/index.js";
 import type { CommonOptions } from "../core/index.js";
 import type {
   GuestDefinition,
@@ -8,19 +9,28 @@ import type {
   Hypervisor,
   HypervisorContext,
   HypervisorFeature,
+  IncomingMigration,
+  IncomingMigrationRequest,
 } from "../driver/index.js";
+import { InstanceNotFoundError } from "../driver/index.js";
 import type { FileLock } from "../host/index.js";
-import { checkDefinition } from "./definition-check.js";
+import { checkDefinition, machineOf } from "./definition-check.js";
+import { checkSupport, hasSpice } from "./hardware-check.js";
+import { planOnHost } from "./plan-on-host.js";
 import { GuestRegistry } from "./guest-registry.js";
 import type { KvmGuest } from "./guest.js";
+import type { GuestCore } from "./guest-core.js";
 import type { KvmHost } from "./host.js";
 import { readHostCpuStatistics, readHostFacts } from "./host-facts.js";
+import { awaitGuest, expectedGuest, openMigrationChannel } from "./migration/incoming.js";
+import { requireNotTaken, takeGuest } from "./migration/take-over.js";
+import type { MigrationChannel } from "./migration/options.js";
+import { asJson, parseDescription } from "./migration/token.js";
 import { openHost } from "./open-host.js";
 import type { AcceleratorInUse } from "./open-host.js";
 import { resolveOptions } from "./options.js";
 import type { KvmHypervisorOptions, ResolvedKvmOptions } from "./options.js";
 import type { QemuCapabilities } from "./plan/capabilities.js";
-import { planCommandLine } from "./plan/command-line.js";
 import type { Accelerator, CommandLine } from "./plan/command-line.js";
 
 /** What QEMU would be started with. */
@@ -36,16 +46,49 @@ export const KVM_FEATURES = [
   "redefine",
   "hotplugDisk",
   "hotplugNic",
+  "hotplugVcpu",
+  "hotplugMemory",
+  "hotplugDevice",
+  "balloon",
   "resizeDisk",
+  "mirrorDisk",
+  "liveDiskCopy",
+  "diskSnapshot",
+  "changeMedium",
+  "limitDisk",
+  "backup",
+  "dumpMemory",
   "consoleLog",
   "consoleStream",
   "serialConsole",
+  "vncConsole",
+  "consolePassword",
+  "spiceConsole",
   "screenshot",
   "statistics",
   "crashDump",
   "guestAgent",
   "hostCpuStatistics",
+  "suspend",
+  "migration",
+  "template",
 ] as const satisfies readonly HypervisorFeature[];
+
+/** Consoles with pictures are parts of QEMU that a build, or an installation, may lack. */
+function isBuiltIn(feature: HypervisorFeature, capabilities: QemuCapabilities): boolean {
+  if (feature === "vncConsole") return capabilities.commands.includes("query-vnc");
+  if (feature === "spiceConsole") return hasSpice(capabilities);
+  if (feature === "consolePassword") return capabilities.commands.includes("query-vnc") || hasSpice(capabilities);
+  return true;
+}
+
+/** What of a definition this QEMU and this host can't do is refused. */
+function checked(host: KvmHost, definition: GuestDefinition): GuestDefinition {
+  const { capabilities, accelerator, support } = host;
+  const wanted = checkDefinition(definition, capabilities);
+  checkSupport(wanted, machineOf(wanted, capabilities), capabilities, accelerator, support);
+  return wanted;
+}
 
 interface Opened {
   readonly host: KvmHost;
@@ -60,7 +103,6 @@ interface Opened {
  */
 export class KvmHypervisor implements Hypervisor {
   readonly type = "kvm";
-  readonly features: ReadonlySet<HypervisorFeature> = new Set(KVM_FEATURES);
   readonly #options: ResolvedKvmOptions;
   #opened: Opened | undefined;
   #opening: Promise<void> | undefined;
@@ -68,6 +110,12 @@ export class KvmHypervisor implements Hypervisor {
   /** @throws InvalidArgumentError that names the bad option */
   constructor(options: KvmHypervisorOptions) {
     this.#options = resolveOptions(options);
+  }
+
+  /** Before `open`, what there can be at most. */
+  get features(): ReadonlySet<HypervisorFeature> {
+    const capabilities = this.capabilities;
+    return new Set(KVM_FEATURES.filter((feature) => capabilities === undefined || isBuiltIn(feature, capabilities)));
   }
 
   /** What guests run on, and why; undefined before `open`. */
@@ -106,36 +154,82 @@ export class KvmHypervisor implements Hypervisor {
 
   check(definition: GuestDefinition): void {
     const { host, guests } = this.#require();
-    guests.planHardware(checkDefinition(definition, host.capabilities));
+    guests.planHardware(checked(host, definition));
   }
 
   plan(definition: GuestDefinition): KvmPlan {
     const { host, guests } = this.#require();
-    const checked = checkDefinition(definition, host.capabilities);
-    const hardware = guests.planHardware(checked, guests.core(checked.uuid)?.state.hardware);
-    const { binary, capabilities, accelerator, cpuModel, network } = host;
-    const pidFile = host.store.files(checked.uuid).pid;
-    return {
-      binary,
-      accelerator,
-      ...planCommandLine({ definition: checked, hardware, capabilities, accelerator, cpuModel, network, pidFile }),
-    };
+    const wanted = checked(host, definition);
+    const hardware = guests.planHardware(wanted, guests.core(wanted.uuid)?.state.hardware);
+    const { binary, accelerator } = host;
+    return { binary, accelerator, ...planOnHost(host, wanted, hardware).commandLine };
   }
 
   async define(definition: GuestDefinition): Promise<KvmGuest> {
     const { host, guests } = this.#require();
-    const checked = checkDefinition(definition, host.capabilities);
+    const wanted = checked(host, definition);
     const { memoryMiB } = await this.hostFacts();
-    return guests.define(checked, memoryMiB);
+    return guests.define(wanted, memoryMiB);
   }
 
   async redefine(definition: GuestDefinition): Promise<KvmGuest> {
     const { host, guests } = this.#require();
-    return guests.redefine(checkDefinition(definition, host.capabilities));
+    return guests.redefine(checked(host, definition));
   }
 
   async undefine(uuid: string): Promise<void> {
     await this.#require().guests.undefine(uuid);
+  }
+
+  async prepareIncoming(
+    definition: GuestDefinition,
+    request: IncomingMigrationRequest,
+    options: CommonOptions = {},
+  ): Promise<IncomingMigration> {
+    const { host, guests } = this.#require();
+    const description = request.guest === undefined ? undefined : parseDescription(request.guest);
+    const expected = expectedGuest(host, checked(host, definition), description);
+    const { memoryMiB } = await this.hostFacts();
+    throwIfAborted(options.signal, "preparing for a guest");
+    const { uuid } = await guests.define(checked(host, expected.definition), memoryMiB, {
+      migration: { role: "destination", phase: "waiting", paused: request.paused === true },
+      ...(expected.hardware === undefined ? {} : { hardware: expected.hardware }),
+    });
+    try {
+      const token = await awaitGuest(guests.core(uuid) as GuestCore, request, options);
+      return { token: asJson(token) };
+    } catch (error) {
+      await guests.undefine(uuid);
+      throw error;
+    }
+  }
+
+  async finishIncoming(uuid: string, options: CommonOptions = {}): Promise<KvmGuest> {
+    const { guests } = this.#require();
+    const core = guests.core(uuid);
+    const guest = guests.find(uuid);
+    if (core === undefined || guest === undefined) throw new InstanceNotFoundError(uuid);
+    await takeGuest(core, options);
+    return guest;
+  }
+
+  async abortIncoming(uuid: string): Promise<void> {
+    const { guests } = this.#require();
+    const core = guests.core(uuid);
+    if (core === undefined) return;
+    requireNotTaken(core);
+    await guests.find(uuid)?.kill();
+    await guests.undefine(uuid);
+  }
+
+  /**
+   * The destination's end of a stream of a tunnel, for a guest that is waited for here.
+   * @throws InstanceNotFoundError, InvalidStateError, HostIoError
+   */
+  async openMigrationChannel(uuid: string, channel: MigrationChannel): Promise<Duplex> {
+    const core = this.#require().guests.core(uuid);
+    if (core === undefined) throw new InstanceNotFoundError(uuid);
+    return openMigrationChannel(core, channel);
   }
 
   async find(uuid: string): Promise<KvmGuest | undefined> {

@@ -8,7 +8,11 @@ import type { Clock } from "../core/index.js";
 import { GuestStartError } from "../driver/index.js";
 import type { GuestNic } from "../driver/index.js";
 import { HostIoError, readProcess } from "../host/index.js";
+import type { Credentials } from "./access/credentials.js";
+import { shareGuestDirectory } from "./access/guest-directory.js";
 import { qemuEnvironment, spawnFailed } from "./binary.js";
+import { startHelpers } from "./helpers/helper-processes.js";
+import type { HelperSockets } from "./helpers/helper-processes.js";
 import type { CommandLine } from "./plan/command-line.js";
 import { queuesOf } from "./plan/devices.js";
 import { QemuProcess, removeSockets, tailOf } from "./process.js";
@@ -26,6 +30,10 @@ export interface LaunchRequest {
   readonly nics: readonly GuestNic[];
   readonly openTap: TapOpener;
   readonly clock: Clock;
+  /** Open descriptors that QEMU inherits behind those of the command line. The caller closes them. */
+  readonly inherited?: readonly number[];
+  /** Whom QEMU runs as; default: this process's own user. */
+  readonly user?: Credentials | undefined;
 }
 
 export interface LaunchedQemu {
@@ -34,35 +42,46 @@ export interface LaunchedQemu {
 }
 
 /**
- * Starts QEMU in a session of its own. Its output goes to a file. This process keeps none of the descriptors that it opened for it.
+ * Starts QEMU in a session of its own, without groups beside the user's where it runs as another user. Its output goes to a file. This process keeps none of the descriptors that it opened for it.
+ * Processes that it needs beside it are started before it.
  * @throws HypervisorUnavailableError when the binary is gone; GuestStartError when it ends at once; TapError, HostIoError when something can't be
- * opened. Then nothing runs.
+ * opened. Then no QEMU runs; processes beside it may, which the caller ends.
  */
 export async function launchQemu(request: LaunchRequest): Promise<LaunchedQemu> {
-  const { binary, commandLine, files } = request;
+  const { binary, commandLine, files, user } = request;
   await removeSockets(files);
+  if (user !== undefined) await shareGuestDirectory(files, user);
+  const helpers = await startHelpers({ plans: commandLine.helpers, files, user });
   const opened: number[] = [];
   try {
     const log = openFile(
       files.log,
-      constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_APPEND,
+      constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_APPEND | constants.O_NOFOLLOW,
       opened,
     );
-    const inherited = openDescriptors(request, opened);
-    const stdio = ["ignore" as const, log, log, ...inherited];
-    const child = spawn(binary, commandLine.args, { stdio, env: qemuEnvironment(), cwd: "/", detached: true });
+    const inherited = openDescriptors(request, helpers, opened);
+    const stdio = ["ignore" as const, log, log, ...inherited, ...(request.inherited ?? [])];
+    const child = spawn(binary, commandLine.args, { stdio, env: qemuEnvironment(), cwd: "/", detached: true, ...user });
+    helpers.release();
     return { process: await started(child, request), monitor: child.stdio[stdio.indexOf("pipe")] as Socket };
   } finally {
+    helpers.release();
     for (const fd of opened) closeSync(fd);
   }
 }
 
-function openDescriptors({ commandLine, files, nics, openTap }: LaunchRequest, opened: number[]): (number | "pipe")[] {
+function openDescriptors(
+  { commandLine, files, nics, openTap }: LaunchRequest,
+  helpers: HelperSockets,
+  opened: number[],
+): (number | "pipe")[] {
   const taps = new Map<string, readonly number[]>();
   return commandLine.descriptors.map((descriptor) => {
     switch (descriptor.what) {
       case "monitor":
         return "pipe";
+      case "tpm":
+        return helpers.fd("tpm");
       case "directory":
         return openFile(files.directory, constants.O_RDONLY | constants.O_DIRECTORY, opened);
       case "vhost":

@@ -2,17 +2,23 @@
 import { throwIfAborted, withRollback } from "../core/index.js";
 import { HypervisorUnavailableError } from "../driver/index.js";
 import type { HypervisorContext } from "../driver/index.js";
-import { FileStateStore, LockedError, acquireFileLock } from "../host/index.js";
+import { FileStateStore, LockedError, acquireFileLock, ensureDirectory } from "../host/index.js";
 import type { FileLock } from "../host/index.js";
+import { AccessLedger, openDirectories } from "./access/access-ledger.js";
+import { resolveCredentials } from "./access/credentials.js";
+import type { Credentials } from "./access/credentials.js";
 import { findQemu } from "./binary.js";
 import type { QemuBinary } from "./binary.js";
 import type { KvmHost } from "./host.js";
+import { readHostFacts } from "./host-facts.js";
 import { openExistingTap, probeNetworkAccess } from "./network-access.js";
 import type { ResolvedKvmOptions } from "./options.js";
 import type { QemuCapabilities } from "./plan/capabilities.js";
 import type { Accelerator } from "./plan/command-line.js";
 import { probeKvm } from "./probe/accelerator-probe.js";
 import { probeCapabilities } from "./probe/capability-probe.js";
+import { probeCpus } from "./probe/cpu-probe.js";
+import { probeHostSupport } from "./probe/host-support.js";
 import { ProbeCache, bootId } from "./probe/probe-cache.js";
 import { layoutOf } from "./state/guest-files.js";
 import { GuestStore } from "./state/guest-store.js";
@@ -54,23 +60,38 @@ export async function openHost(
     undo.defer("lock of the state directory", () => lock.release());
     const cache = new ProbeCache(new FileStateStore({ dir: layout.cache }));
     const binary = await findQemu(options.qemuBinary);
+    const user = await resolveCredentials(options.runAs, signal);
+    const access = new AccessLedger(new FileStateStore({ dir: layout.access }), layout.root, user);
+    await access.load();
+    if (user !== undefined) {
+      await ensureDirectory(layout.guests);
+      await openDirectories(layout.root, layout.guests);
+    }
     const capabilities = await cache.capabilities(binary, () =>
-      probeCapabilities(binary, { clock, timeoutMs: timeouts.probeMs, signal }),
+      probeCapabilities(binary, { clock, timeoutMs: timeouts.probeMs, signal, user }),
     );
-    const accelerator = await chooseAccelerator(options, context, binary, capabilities, cache, signal);
+    const accelerator = await chooseAccelerator(options, context, binary, capabilities, cache, user, signal);
+    const cpus = await cache.cpus(binary, accelerator.name, () =>
+      probeCpus(binary, accelerator.name, { clock, timeoutMs: timeouts.probeMs, signal, user }),
+    );
+    const support = await probeHostSupport(cpus);
     const network = probeNetworkAccess(options.openTap);
     const host: KvmHost = {
       binary: binary.path,
       capabilities,
       accelerator: accelerator.name,
+      support,
       cpuModel: options.cpuModel ?? DEFAULT_CPU_MODELS[accelerator.name],
       network: network.launch,
       hotplugNetwork: network.hotplug,
       hotplugPorts: options.hotplugPorts,
       consoleLogBytes: options.consoleLogBytes,
       openTap: options.openTap ?? openExistingTap,
+      migration: options.migration,
+      hostAddress: async () => (await readHostFacts(capabilities, accelerator.name)).ipAddress,
       bootId: await bootId(),
       store: new GuestStore(layout),
+      access,
       clock,
       timeouts,
       emit: onEvent,
@@ -86,6 +107,7 @@ async function chooseAccelerator(
   binary: QemuBinary,
   capabilities: QemuCapabilities,
   cache: ProbeCache,
+  user: Credentials | undefined,
   signal: AbortSignal | undefined,
 ): Promise<AcceleratorInUse> {
   const { accelerator: choice, cpuModel = DEFAULT_CPU_MODELS.kvm, timeouts } = options;
@@ -96,8 +118,13 @@ async function chooseAccelerator(
       detail: binary.path,
     });
   }
-  const probe = { clock, timeoutMs: timeouts.acceleratorProbeMs, cpuModel, signal };
-  const { usable, reason } = await cache.accelerator(binary, cpuModel, () => probeKvm(binary, capabilities, probe));
+  const probe = { clock, timeoutMs: timeouts.acceleratorProbeMs, cpuModel, signal, user };
+  const { usable, reason } = await cache.accelerator(
+    binary,
+    cpuModel,
+    () => probeKvm(binary, capabilities, probe),
+    user,
+  );
   if (usable) return { name: "kvm", reason };
   if (capabilities.accelerators.includes("tcg")) return { name: "tcg", reason: `KVM is not usable: ${reason}` };
   throw new HypervisorUnavailableError("KVM does not work here, and this QEMU is built without TCG", {

@@ -1,6 +1,8 @@
 /** The QEMU process of a guest: our child, or one that an earlier driver process left running. */
 import type { ChildProcess } from "node:child_process";
+import { constants } from "node:fs";
 import { open, readFile, readdir, unlink } from "node:fs/promises";
+import { join } from "node:path";
 import { DeadlineExceededError, withDeadline } from "../core/index.js";
 import type { Clock } from "../core/index.js";
 import { GuestStuckError } from "../driver/index.js";
@@ -107,7 +109,9 @@ export class QemuProcess implements RunningProcess {
 
 /** Removes what a QEMU that did not end in order leaves, and what would be in the way of the next. */
 export async function removeSockets(files: GuestFiles): Promise<void> {
-  for (const path of [files.monitor, files.toolsMonitor, files.console, files.agent, files.pid]) {
+  const names = await readdir(files.directory).catch((): string[] => []);
+  const sockets = names.filter((name) => name.endsWith(".sock")).map((name) => join(files.directory, name));
+  for (const path of [...sockets, files.pid]) {
     await unlink(path).catch((error: unknown) => {
       if (errnoName(error) !== "ENOENT") throw new HostIoError({ operation: "removing a socket", path, cause: error });
     });
@@ -117,7 +121,7 @@ export async function removeSockets(files: GuestFiles): Promise<void> {
 /** What QEMU wrote last; empty when there is nothing to read. */
 export async function tailOf(log: string): Promise<string> {
   try {
-    const file = await open(log, "r");
+    const file = await open(log, constants.O_RDONLY | constants.O_NOFOLLOW);
     try {
       const { size } = await file.stat();
       const length = Math.min(size, LOG_TAIL_BYTES);

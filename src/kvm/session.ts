@@ -56,6 +56,7 @@ export class GuestSession {
   #silent = false;
   #released = false;
   readonly #waiters = new Set<() => void>();
+  readonly #watchers = new Set<(event: QmpEvent | undefined) => void>();
   readonly #release = new AbortController();
 
   constructor(options: SessionOptions) {
@@ -126,6 +127,13 @@ export class GuestSession {
     }
   }
 
+  /** The monitor's client, once it is connected, for events and jobs; it is another one after the monitor was away. @throws GuestCrashedError, DeadlineExceededError, AbortedError */
+  async client(options: QmpWaitOptions = {}): Promise<QmpClient> {
+    const { signal, deadlineMs = this.#options.timeouts.commandMs } = options;
+    const wait = { operation: "reaching QEMU", clock: this.#options.clock, signal };
+    return withDeadline(deadlineMs, wait, (deadline) => this.#connected(deadline.signal));
+  }
+
   /** Notes that we ask for something, so that its outcome is told apart from what others do. Taken back when the asking fails. */
   async requesting<T>(request: Request, ask: () => Promise<T>): Promise<T> {
     this.#view = withRequest(this.#view, request, true);
@@ -140,6 +148,20 @@ export class GuestSession {
   /** Notes or takes back a request whose outcome may come much later. */
   note(request: Request, pending: boolean): void {
     this.#view = withRequest(this.#view, request, pending);
+  }
+
+  /** From now on, QEMU stops and resumes the vCPUs as part of saving or migrating the guest, which is no news of it; or no longer. */
+  setMoving(moving: boolean): void {
+    this.#view = { ...this.#view, moving };
+  }
+
+  /**
+   * Calls back with every event of QEMU, in order, after the view has taken it; with `undefined` when events may have been missed, and when the process has ended.
+   * The returned function ends that.
+   */
+  watch(callback: (event: QmpEvent | undefined) => void): () => void {
+    this.#watchers.add(callback);
+    return () => this.#watchers.delete(callback);
   }
 
   /** From now on a `RESUME` is not the guest's start. */
@@ -226,13 +248,16 @@ export class GuestSession {
     this.#pump = this.#read(events);
     void client.closed.then(() => this.#onDisconnected(client));
     this.#wake();
+    this.#tellWatchers(undefined);
   }
 
   async #read(events: AsyncIterable<QmpEvent | { readonly event: "overflow" | "disconnected" }>): Promise<void> {
     for await (const event of events) {
       if (event.event === "disconnected") return;
-      if (event.event === "overflow") void this.#options.listener.resync();
-      else await this.#step(event as QmpEvent);
+      if (event.event === "overflow") {
+        this.#tellWatchers(undefined);
+        void this.#options.listener.resync();
+      } else await this.#step(event as QmpEvent);
     }
   }
 
@@ -243,6 +268,11 @@ export class GuestSession {
     this.#view = view;
     for (const report of reports) this.#options.listener.report(report);
     this.#wake();
+    this.#tellWatchers(event);
+  }
+
+  #tellWatchers(event: QmpEvent | undefined): void {
+    for (const watcher of [...this.#watchers]) watcher(event);
   }
 
   #onDisconnected(client: QmpClient): void {
@@ -263,6 +293,7 @@ export class GuestSession {
     this.#release.abort();
     await this.#client?.close();
     this.#wake();
+    this.#tellWatchers(undefined);
     if (!this.#released) this.#options.listener.ended(interpretEnd(this.#view, await this.process.ended));
   }
 

@@ -15,6 +15,8 @@ export interface KvmTimeouts {
   readonly adoptMs: number;
   /** What QEMU is given to end by itself when a guest is killed. */
   readonly quitMs: number;
+  /** From asking the guest for a vCPU or memory until it has let go, where the caller sets no limit. */
+  readonly letGoMs: number;
   /** From SIGKILL until the process is gone. */
   readonly killMs: number;
   /** From the loss of the monitor until the process is gone. */
@@ -23,6 +25,20 @@ export interface KvmTimeouts {
   readonly consoleMs: number;
   /** One command to the guest agent. */
   readonly agentMs: number;
+  /** Writing a guest's memory to a file, or reading it. */
+  readonly memoryMs: number;
+  /** A whole migration, where the caller sets no limit. */
+  readonly migrationMs: number;
+  /** From the end of a migration on the source until the guest stands ready on the destination. */
+  readonly arrivalMs: number;
+  /** From asking QEMU to give up a migration, a copy of a disk, or writing memory, until it has. */
+  readonly cancelMs: number;
+  /** How often QEMU is asked how far a migration, a copy or a dump is: of that it tells nothing by itself. */
+  readonly progressMs: number;
+  /** A job that copies disks or memory, where its caller sets no limit. */
+  readonly jobMs: number;
+  /** A guest opening the tray of a drive. */
+  readonly trayMs: number;
 }
 
 export const DEFAULT_KVM_TIMEOUTS: KvmTimeouts = Object.freeze({
@@ -33,8 +49,16 @@ export const DEFAULT_KVM_TIMEOUTS: KvmTimeouts = Object.freeze({
   commandMs: 30_000,
   adoptMs: 5_000,
   quitMs: 5_000,
+  letGoMs: 30_000,
   killMs: 30_000,
   exitMs: 10_000,
   consoleMs: 5_000,
   agentMs: 10_000,
+  memoryMs: 600_000,
+  migrationMs: 3_600_000,
+  arrivalMs: 30_000,
+  cancelMs: 30_000,
+  progressMs: 1_000,
+  jobMs: 86_400_000,
+  trayMs: 5_000,
 });

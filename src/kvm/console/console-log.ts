@@ -1,6 +1,6 @@
 /** What guests write to their serial consoles, kept by QEMU in a file of its own and held short by us. */
 import { constants } from "node:fs";
-import { open, rename, stat, truncate, writeFile } from "node:fs/promises";
+import { lstat, open, rename, rm, writeFile } from "node:fs/promises";
 import type { ConsoleLog } from "../../driver/index.js";
 import { HostIoError, errnoName } from "../../host/index.js";
 import type { GuestCore } from "../guest-core.js";
@@ -26,24 +26,37 @@ export async function trimConsoleLog(core: GuestCore): Promise<void> {
   if ((await sizeOf(path)) <= half) return;
   try {
     const { bytes } = await tail(path, half);
-    await writeFile(`${path}.tmp`, bytes, { mode: 0o600 });
-    await truncate(path, 0);
+    await rm(`${path}.tmp`, { force: true });
+    await writeFile(`${path}.tmp`, bytes, { mode: 0o600, flag: "wx" });
+    await truncateFile(path);
     await rename(`${path}.tmp`, `${path}.1`);
   } catch (error) {
     throw new HostIoError({ operation: "shortening a console log", path, cause: error });
   }
 }
 
+/** A QEMU that runs as another user may put what it likes in the place of its files: no link is followed. */
+const AS_IT_IS = constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+async function truncateFile(path: string): Promise<void> {
+  const file = await open(path, constants.O_WRONLY | AS_IT_IS);
+  try {
+    await file.truncate(0);
+  } finally {
+    await file.close();
+  }
+}
+
 async function sizeOf(path: string): Promise<number> {
-  return stat(path).then(
-    ({ size }) => size,
+  return lstat(path).then(
+    (stats) => (stats.isFile() ? stats.size : 0),
     () => 0,
   );
 }
 
 async function tail(path: string, maxBytes: number): Promise<{ readonly bytes: Buffer; readonly truncated: boolean }> {
   try {
-    const file = await open(path, constants.O_RDONLY);
+    const file = await open(path, constants.O_RDONLY | AS_IT_IS);
     try {
       const { size } = await file.stat();
       const length = Math.min(size, maxBytes);

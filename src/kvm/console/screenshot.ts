@@ -1,5 +1,6 @@
 /** Pictures of a guest's display. */
 import { randomUUID } from "node:crypto";
+import { constants } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { CommonOptions } from "../../core/index.js";
@@ -7,7 +8,7 @@ import { ConsoleUnavailableError } from "../../driver/index.js";
 import type { Screenshot } from "../../driver/index.js";
 import { HostIoError } from "../../host/index.js";
 import type { GuestCore } from "../guest-core.js";
-import { TOPOLOGIES } from "../plan/topology.js";
+import { videoDriver } from "../plan/graphics.js";
 
 /**
  * A picture as PNG, or as PPM where QEMU is built without PNG. Nothing of it is left on the disk.
@@ -16,7 +17,8 @@ import { TOPOLOGIES } from "../plan/topology.js";
 export async function takeScreenshot(core: GuestCore, { signal, deadline }: CommonOptions): Promise<Screenshot> {
   const session = core.requireSession("screenshot");
   const { capabilities } = core.host;
-  if (!TOPOLOGIES[core.state.hardware.machine].video || !capabilities.devices.includes("VGA")) {
+  const driver = videoDriver({ machine: core.state.hardware.machine, definition: core.definition });
+  if (driver === undefined || !capabilities.devices.includes(driver)) {
     throw new ConsoleUnavailableError("the guest has no display", { instance: core.instance });
   }
   const format = capabilities.screenshotFormats.includes("png") ? "png" : "ppm";
@@ -27,7 +29,7 @@ export async function takeScreenshot(core: GuestCore, { signal, deadline }: Comm
       { filename: path, ...(format === "png" ? { format } : {}) },
       { signal, deadlineMs: deadline },
     );
-    const bytes = await readFile(path).catch((error: unknown) => {
+    const bytes = await readFile(path, { flag: constants.O_RDONLY | constants.O_NOFOLLOW }).catch((error: unknown) => {
       throw new HostIoError({ operation: "reading a screenshot", path, cause: error });
     });
     return { mediaType: format === "png" ? "image/png" : "image/x-portable-pixmap", bytes };

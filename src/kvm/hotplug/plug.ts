@@ -9,23 +9,30 @@ import {
 } from "../../core/index.js";
 import type { CommonOptions, JsonObject, RollbackStack } from "../../core/index.js";
 import { DeviceAttachError } from "../../driver/index.js";
-import type { GuestDisk, GuestNic } from "../../driver/index.js";
+import type { GuestDevice, GuestDisk, GuestNic } from "../../driver/index.js";
 import { HostIoError } from "../../host/index.js";
 import { QmpCommandError } from "../../qmp/index.js";
 import type { QmpArguments } from "../../qmp/index.js";
+import { diskPurpose, grantDisk, revokePurpose } from "../access/grant-access.js";
 import type { GuestCore } from "../guest-core.js";
 import { VHOST_DEVICE } from "../launch.js";
-import {
-  blockNodes,
-  diskDevice,
-  netBackend,
-  nicBackend,
-  nicDevice,
-  queuesOf,
-  scsiController,
-} from "../plan/devices.js";
+import { applyDiskLimits } from "../block/limits.js";
+import { openDisk } from "../block/nodes.js";
+import { diskDevice, isLoaded, netBackend, nicBackend, nicDevice, queuesOf, scsiController } from "../plan/devices.js";
 import type { NicConnection } from "../plan/devices.js";
-import { SCSI_CONTROLLER, bindDisk, bindNic, bindingOf, planHardware, withPhase } from "../plan/hardware.js";
+import { guestDevice, usbController } from "../plan/guest-devices.js";
+import {
+  SCSI_CONTROLLER,
+  USB_CONTROLLER,
+  bindDevice,
+  bindDisk,
+  bindNic,
+  bindUsbController,
+  bindingOf,
+  planHardware,
+  poolOfDevice,
+  withPhase,
+} from "../plan/hardware.js";
 import type { DeviceBinding, Hardware } from "../plan/hardware.js";
 import { withBootIndex } from "../plan/command-line.js";
 import { TOPOLOGIES } from "../plan/topology.js";
@@ -52,25 +59,26 @@ export async function plugDisk(core: GuestCore, disk: GuestDisk, options: Common
   if (session === undefined) return addCold(core, withDisk);
   const pool = TOPOLOGIES[core.state.hardware.machine].disks[disk.bus];
   requireHotplug(core, pool, `hot plug of ${disk.bus} disks`);
+  const purpose = diskPurpose(disk.id);
+  const needsUsb = pool === "usb" && !(await hasDevice(session, USB_CONTROLLER));
   await plug(
     core,
     session,
-    "disk",
-    disk.id,
     withDisk,
-    (hardware) => bindDisk(hardware, disk),
+    (hardware) => bindDisk(needsUsb ? bindUsbController(hardware) : hardware, disk),
     options,
     async (binding, undo) => {
-      if (pool === "scsi") await plugScsiController(core, session);
-      await session.execute(
-        "blockdev-add",
-        blockNodes(binding.handle, disk) as unknown as QmpArguments<"blockdev-add">,
-      );
+      if (pool === "scsi") await plugController(core, session, SCSI_CONTROLLER, scsiController);
+      if (pool === "usb") await plugController(core, session, USB_CONTROLLER, usbController);
+      undo.defer("access to the disk", () => revokePurpose(core, purpose));
+      if (disk.source !== undefined) await grantDisk(core, disk.source, isReadOnly(disk), purpose);
+      if (isLoaded(disk)) await openDisk(session, binding.handle, disk);
       undo.defer("block nodes", () => removeBackend(session, binding));
       throwIfAborted(options.signal);
       return diskDevice(binding, withBootIndex(disk, disks.length, core.definition), core.state.hardware);
     },
   );
+  if (disk.tuning?.limits !== undefined) await applyDiskLimits(core, session, disk, {});
 }
 
 /** Gives a guest a NIC; see {@link plugDisk}. */
@@ -87,8 +95,6 @@ export async function plugNic(core: GuestCore, nic: GuestNic, options: CommonOpt
   await plug(
     core,
     session,
-    "nic",
-    nic.id,
     withNic,
     (hardware) => bindNic(hardware, nic.id),
     options,
@@ -101,8 +107,35 @@ export async function plugNic(core: GuestCore, nic: GuestNic, options: CommonOpt
   );
 }
 
+/** Gives a guest a device of the user's or the host's; see {@link plugDisk}. */
+export async function plugDevice(core: GuestCore, device: GuestDevice, options: CommonOptions): Promise<void> {
+  const devices = core.definition.hardware?.devices ?? [];
+  if (devices.some(({ id }) => id === device.id))
+    throw conflict(core, device.id, `the guest has a device ${device.id}`);
+  const withIt = (state: GuestState): GuestState => ({
+    ...state,
+    definition: { ...state.definition, hardware: { ...state.definition.hardware, devices: [...devices, device] } },
+  });
+  const { session } = core;
+  if (session === undefined) return addCold(core, withIt);
+  const pool = poolOfDevice(device, TOPOLOGIES[core.state.hardware.machine]);
+  requireHotplug(core, pool, `hot plug of ${device.type} devices`);
+  const needsUsb = pool === "usb" && !(await hasDevice(session, USB_CONTROLLER));
+  await plug(
+    core,
+    session,
+    withIt,
+    (hardware) => bindDevice(needsUsb ? bindUsbController(hardware) : hardware, device),
+    options,
+    async (binding) => {
+      if (pool === "usb") await plugController(core, session, USB_CONTROLLER, usbController);
+      return guestDevice(binding, device, core.state.hardware);
+    },
+  );
+}
+
 /** The guest is not in memory: it gets the device when it starts. That there will be a slot is made sure of now. */
-async function addCold(core: GuestCore, add: (state: GuestState) => GuestState): Promise<void> {
+export async function addCold(core: GuestCore, add: (state: GuestState) => GuestState): Promise<void> {
   await core.update((state) => {
     const next = add(state);
     const { machine, machineType } = state.hardware;
@@ -118,19 +151,21 @@ async function addCold(core: GuestCore, add: (state: GuestState) => GuestState):
   });
 }
 
-async function plug(
+/**
+ * Plugs what `bind` binds last: its record, what `addBackend` puts under it, then the device.
+ * @throws DeviceAttachError, NoFreeSlotError, AbortedError. Then nothing of it is left.
+ */
+export async function plug(
   core: GuestCore,
   session: GuestSession,
-  kind: "disk" | "nic",
-  id: string,
   add: (state: GuestState) => GuestState,
   bind: (hardware: Hardware) => Hardware,
   { signal }: CommonOptions,
   addBackend: (binding: DeviceBinding, undo: RollbackStack) => Promise<JsonObject>,
 ): Promise<void> {
   throwIfAborted(signal);
-  const planned = bindingOf(bind(core.state.hardware), kind, id) as DeviceBinding;
-  const { handle } = planned;
+  const planned = bind(core.state.hardware).bindings.at(-1) as DeviceBinding;
+  const { handle, id } = planned;
   core.plugging.add(handle);
   try {
     await withRollback(async (undo) => {
@@ -162,15 +197,25 @@ async function addDevice(session: GuestSession, device: JsonObject, undo: Rollba
   undo.commit();
 }
 
-async function plugScsiController(core: GuestCore, session: GuestSession): Promise<void> {
-  const binding = bindingOf(core.state.hardware, "controller", SCSI_CONTROLLER);
-  if (binding === undefined) return;
+/** Plugs a controller that has a slot of its own, if QEMU does not have it yet. */
+async function plugController(
+  core: GuestCore,
+  session: GuestSession,
+  id: string,
+  plan: (binding: DeviceBinding, hardware: Hardware) => JsonObject,
+): Promise<void> {
+  const binding = bindingOf(core.state.hardware, "controller", id);
+  if (binding === undefined || (await hasDevice(session, id))) return;
+  await session.execute("device_add", plan(binding, core.state.hardware) as unknown as QmpArguments<"device_add">);
+}
+
+async function hasDevice(session: GuestSession, id: string): Promise<boolean> {
   const present = await session.execute("qom-list", { path: "/machine/peripheral" });
-  if (present.some(({ name }) => name === SCSI_CONTROLLER)) return;
-  await session.execute(
-    "device_add",
-    scsiController(binding, core.state.hardware) as unknown as QmpArguments<"device_add">,
-  );
+  return present.some(({ name }) => name === id);
+}
+
+function isReadOnly({ readOnly, deviceType }: GuestDisk): boolean {
+  return readOnly || deviceType === "cdrom";
 }
 
 async function addNetBackend(core: GuestCore, session: GuestSession, handle: string, nic: GuestNic): Promise<void> {
@@ -243,14 +288,9 @@ function openVhost(opened: number[]): number {
   }
 }
 
-function requireHotplug(core: GuestCore, pool: SlotPool | undefined, capability: string): void {
-  const { machine, bindings } = core.state.hardware;
-  const topology = TOPOLOGIES[machine];
-  const ready =
-    pool !== undefined &&
-    topology.hotplug.has(pool) &&
-    (pool !== "usb" || bindings.some((binding) => binding.pool === "usb"));
-  if (!ready)
+export function requireHotplug(core: GuestCore, pool: SlotPool | undefined, capability: string): void {
+  const { machine } = core.state.hardware;
+  if (pool === undefined || !TOPOLOGIES[machine].hotplug.has(pool))
     throw new NotSupportedError({
       capability,
       message: `${capability} is not possible on this ${machine} machine`,

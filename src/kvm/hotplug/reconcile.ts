@@ -6,6 +6,8 @@ import type { DeviceBinding } from "../plan/hardware.js";
 import type { GuestSession } from "../session.js";
 import { withoutDevice } from "../state/state-changes.js";
 import { finishUnplug, removeBackend } from "./unplug.js";
+import { reconcileVcpus } from "./vcpus.js";
+import { reconcileVirtioMem } from "./virtio-mem.js";
 
 /**
  * Finishes what an earlier process, or this one while it was deaf, has left half-done: a device that QEMU has is the guest's; one that it does not
@@ -19,6 +21,9 @@ export async function reconcileDevices(core: GuestCore): Promise<void> {
     if (core.session !== session || core.plugging.has(binding.handle)) continue;
     await settle(core, session, binding, present.has(binding.handle));
   }
+  if (core.session !== session) return;
+  await reconcileVcpus(core, session);
+  await reconcileVirtioMem(core, session);
 }
 
 async function settle(core: GuestCore, session: GuestSession, binding: DeviceBinding, present: boolean): Promise<void> {

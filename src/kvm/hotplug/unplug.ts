@@ -1,37 +1,44 @@
 /** Taking devices out of a guest. A device's back end goes only when QEMU has said that the device itself is gone. */
-import { DeadlineExceededError, withDeadline } from "../../core/index.js";
 import { DeviceDetachError } from "../../driver/index.js";
 import type { DetachOptions, DetachOutcome } from "../../driver/index.js";
 import { QmpCommandError, isQmpCommandError } from "../../qmp/index.js";
-import type { GuestCore, UnplugOutcome } from "../guest-core.js";
-import { diskNode, nicBackend } from "../plan/devices.js";
+import { diskPurpose, revokePurpose } from "../access/grant-access.js";
+import { closeDisk } from "../block/nodes.js";
+import type { GuestCore } from "../guest-core.js";
+import { nicBackend } from "../plan/devices.js";
 import { bindingOf, withPhase } from "../plan/hardware.js";
 import type { DeviceBinding } from "../plan/hardware.js";
 import type { GuestSession } from "../session.js";
+import { memoryBackend } from "../plan/memory-slots.js";
 import { withoutDevice } from "../state/state-changes.js";
+import { isVcpuName } from "./vcpu-slots.js";
+import { reconcileVcpus } from "./vcpus.js";
+import { waitUnplugged } from "./wait-unplugged.js";
 
 /**
- * Takes a disk or NIC out of a guest and of its definition, in memory or not. Called again while the guest has not let go, goes on waiting.
+ * Takes a disk, NIC or device out of a guest and of its definition, in memory or not. Called again while the guest has not let go, goes on waiting.
  * @throws DeviceDetachError when QEMU refuses at once; AbortedError, after which the guest may still let go
  */
 export async function detachDevice(
   core: GuestCore,
-  kind: "disk" | "nic",
+  kind: "disk" | "nic" | "device",
   id: string,
   options: DetachOptions,
 ): Promise<DetachOutcome> {
   const binding = bindingOf(core.state.hardware, kind, id);
   const { session } = core;
   if (session === undefined || binding === undefined) {
-    const { disks, nics } = core.definition;
-    if (![...(kind === "disk" ? disks : nics)].some((device) => device.id === id)) return "absent";
+    const { disks, nics, hardware } = core.definition;
+    const there = { disk: disks, nic: nics, device: hardware?.devices ?? [] }[kind];
+    if (!there.some((device) => device.id === id)) return "absent";
     await core.update((state) => withoutDevice(state, binding ?? { kind, id, handle: "" }));
     return "detached";
   }
   return unplug(core, session, binding, options);
 }
 
-async function unplug(
+/** Asks QEMU to take a device out, and waits for the guest; see {@link detachDevice}. */
+export async function unplug(
   core: GuestCore,
   session: GuestSession,
   binding: DeviceBinding,
@@ -60,24 +67,6 @@ async function unplug(
   return await waitUnplugged(core, gone, options);
 }
 
-async function waitUnplugged(
-  core: GuestCore,
-  gone: Promise<UnplugOutcome>,
-  options: DetachOptions,
-): Promise<DetachOutcome> {
-  const { timeoutMs, signal } = options;
-  try {
-    return await withDeadline(
-      timeoutMs,
-      { operation: "waiting for the guest to let go", clock: core.host.clock, signal },
-      () => gone,
-    );
-  } catch (error) {
-    if (error instanceof DeadlineExceededError && signal?.aborted !== true) return "pending";
-    throw error;
-  }
-}
-
 /**
  * A device has left QEMU, asked or not: removes what it stood on, and the device from definition and hardware. Repeatable; calls for one device
  * that overlap are one.
@@ -91,36 +80,44 @@ export function finishUnplug(core: GuestCore, handle: string): Promise<void> {
 }
 
 async function finish(core: GuestCore, handle: string): Promise<void> {
+  if (isVcpuName(handle) && core.session !== undefined) await reconcileVcpus(core, core.session);
   const binding = core.bindingOfHandle(handle);
   if (binding === undefined || core.plugging.has(handle)) return core.settleUnplug(handle, "detached");
   const { session } = core;
   if (session !== undefined) await removeBackend(session, binding);
+  if (binding.kind === "disk") await revokePurpose(core, diskPurpose(binding.id));
   await core.update((state) => withoutDevice(state, binding));
   core.settleUnplug(handle, "detached");
-  if (binding.kind !== "controller") core.emit({ type: "deviceDetached", device: binding.id });
+  if (binding.kind !== "controller" && binding.kind !== "memory" && !core.unannounced.delete(handle))
+    core.emit({ type: "deviceDetached", device: binding.id });
 }
 
-/** Removes the block nodes or the network back end of a device that is gone; success when there are none. */
+/** Removes the block nodes, the network back end or the memory of a device that is gone; success when there are none. */
 export async function removeBackend(
   session: GuestSession,
   { kind, handle }: Pick<DeviceBinding, "kind" | "handle">,
 ): Promise<void> {
   if (session.process.over) return;
+  if (kind === "disk") return closeDisk(session, handle);
   try {
-    if (kind === "disk") await session.execute("blockdev-del", { "node-name": diskNode(handle) });
     if (kind === "nic") await session.execute("netdev_del", { id: nicBackend(handle) });
+    if (kind === "memory") await session.execute("object-del", { id: memoryBackend(handle) });
   } catch (error) {
     if (!(error instanceof QmpCommandError)) throw error;
-    const absent =
-      kind === "nic" ? error.errorClass === "DeviceNotFound" : !(await nodeExists(session, diskNode(handle)));
-    if (!absent) throw error;
+    if (await hasBackend(session, kind, handle, error)) throw error;
   }
 }
 
-/** `blockdev-del` of an unknown node fails as any other failure does. */
-async function nodeExists(session: GuestSession, name: string): Promise<boolean> {
-  const nodes = await session.execute("query-named-block-nodes", { flat: true });
-  return nodes.some((node) => node["node-name"] === name);
+/** What is missing fails as any other failure does, but for a network back end. */
+async function hasBackend(
+  session: GuestSession,
+  kind: DeviceBinding["kind"],
+  handle: string,
+  error: QmpCommandError,
+): Promise<boolean> {
+  if (kind === "nic") return error.errorClass !== "DeviceNotFound";
+  const objects = await session.execute("qom-list", { path: "/objects" });
+  return objects.some(({ name }) => name === memoryBackend(handle));
 }
 
 async function setPhase(core: GuestCore, handle: string, phase: DeviceBinding["phase"]): Promise<void> {

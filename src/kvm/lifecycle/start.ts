@@ -5,23 +5,54 @@ import { Deadline, DeadlineExceededError, abortErrorOf, isHyperviseError, withRo
 import type { CommonOptions } from "../../core/index.js";
 import { GuestCrashedError, GuestStartError, InvalidStateError } from "../../driver/index.js";
 import { QmpError } from "../../qmp/index.js";
+import type { QmpWaitOptions } from "../../qmp/index.js";
+import type { GuestView } from "../events.js";
 import { DiskFullError } from "../../storage/index.js";
+import { prepareDisks } from "../block/prepare.js";
 import { trimConsoleLog } from "../console/console-log.js";
 import { watchConsoleLog } from "../console/console-watch.js";
 import type { GuestCore } from "../guest-core.js";
 import { guestListener } from "../guest-listener.js";
+import { grantDefinition, revokeGuest } from "../access/grant-access.js";
 import { launchQemu } from "../launch.js";
-import { planCommandLine } from "../plan/command-line.js";
+import { requireHere } from "../migration/guard.js";
+import { FIRST_DESCRIPTOR } from "../plan/command-line.js";
 import type { CommandLine } from "../plan/command-line.js";
+import { freeSpicePort } from "../console/free-port.js";
+import { prepareVariables } from "../firmware/variables.js";
+import { needsHelpers } from "../plan/helper-plan.js";
+import { endGuestHelpers } from "../helpers/guest-helpers.js";
 import { planHardware } from "../plan/hardware.js";
-import type { Hardware } from "../plan/hardware.js";
+import { planOnHost } from "../plan-on-host.js";
+import type { PlannedGuest } from "../plan-on-host.js";
 import { removeSockets, tailOf } from "../process.js";
 import type { RunningProcess } from "../process.js";
 import type { GuestSession } from "../session.js";
-import { withProcess, withoutProcess } from "../state/state-changes.js";
+import type { GuestState } from "../state/guest-state.js";
+import { tuneGuest } from "./tune.js";
+import { withMigration, withProcess, withSavedMemory, withoutProcess } from "../state/state-changes.js";
 
 export interface StartOptions extends CommonOptions {
   readonly paused?: boolean;
+}
+
+/** How a guest comes into memory other than by booting: from a file, or from another host. */
+export interface Arrival {
+  /** Open descriptors that QEMU inherits. */
+  readonly inherited: readonly number[];
+  /**
+   * Has QEMU, which has no guest yet, receive one, or makes it ready to. `descriptors` are the numbers of `inherited` in QEMU. When it rejects, QEMU is ended and the guest is
+   * as before.
+   */
+  readonly receive: (session: GuestSession, descriptors: readonly number[], limits: QmpWaitOptions) => Promise<void>;
+  /** The guest's state from when it was received, written before its vCPUs may run: from then on nothing is undone. */
+  readonly received: (state: GuestState) => GuestState;
+  /** Whether the vCPUs are to run then. */
+  readonly run: boolean;
+  /** True for a guest that has never run itself: its vCPUs' running is its start. */
+  readonly fresh?: boolean;
+  /** Longest time for all of it, milliseconds. */
+  readonly limitMs: number;
 }
 
 /**
@@ -30,6 +61,25 @@ export interface StartOptions extends CommonOptions {
  * HypervisorUnavailableError when the binary is gone; NoFreeSlotError; DiskFullError; AbortedError, DeadlineExceededError
  */
 export async function startGuest(core: GuestCore, options: StartOptions): Promise<void> {
+  requireHere(core, "start");
+  await bringIntoMemory(core, options, core.host.timeouts.startMs, (deadline) => bringUp(core, options.paused === true, deadline));
+}
+
+/**
+ * Brings a guest that is not in memory there by other means than booting.
+ * @throws as {@link startGuest}
+ */
+export async function receiveGuest(core: GuestCore, arrival: Arrival, options: CommonOptions): Promise<void> {
+  await bringIntoMemory(core, options, arrival.limitMs, (deadline) => bringUp(core, false, deadline, arrival));
+}
+
+async function bringIntoMemory(
+  core: GuestCore,
+  options: CommonOptions,
+  mostMs: number,
+  work: (deadline: Deadline) => Promise<void>,
+): Promise<void> {
+  await core.ending;
   if (core.inMemory) {
     throw new InvalidStateError({
       operation: "start",
@@ -39,17 +89,16 @@ export async function startGuest(core: GuestCore, options: StartOptions): Promis
     });
   }
   core.starting = true;
-  const { startMs } = core.host.timeouts;
-  const limitMs = Math.min(options.deadline ?? startMs, startMs);
+  const limitMs = Math.min(options.deadline ?? mostMs, mostMs);
   const deadline = Deadline.after(limitMs, {
     operation: "starting QEMU",
     clock: core.host.clock,
     signal: options.signal,
   });
   try {
-    await bringUp(core, options.paused === true, deadline);
+    await work(deadline);
   } catch (error) {
-    const explained = await explain(core, error, options, startMs);
+    const explained = await explain(core, error, options, mostMs);
     throw isHyperviseError(explained) ? explained.withContext({ instance: core.instance }) : explained;
   } finally {
     deadline.dispose();
@@ -57,64 +106,100 @@ export async function startGuest(core: GuestCore, options: StartOptions): Promis
   }
 }
 
-/** The command line and the slots with which a guest would be started. Pure. */
-export function planStart(core: GuestCore): { readonly hardware: Hardware; readonly commandLine: CommandLine } {
-  const { host, definition, state, files } = core;
+/** The command line and the slots with which a guest would be started. A guest that comes from elsewhere has the slots that it had there. Pure. */
+export function planStart(core: GuestCore, slots: "anew" | "kept" = "anew", spicePort?: number): PlannedGuest {
+  const { host, definition, state } = core;
   const { machine, machineType } = state.hardware;
-  const hardware = planHardware(definition, machine, { machineType, hotplugPorts: host.hotplugPorts }, state.hardware);
-  const { capabilities, accelerator, cpuModel, network } = host;
-  return {
-    hardware,
-    commandLine: planCommandLine({
-      definition,
-      hardware,
-      capabilities,
-      accelerator,
-      cpuModel,
-      network,
-      pidFile: files.pid,
-    }),
-  };
+  const hardware =
+    slots === "kept"
+      ? state.hardware
+      : planHardware(definition, machine, { machineType, hotplugPorts: host.hotplugPorts }, state.hardware);
+  return planOnHost(host, definition, hardware, { arriving: slots === "kept", spicePort });
 }
 
-async function bringUp(core: GuestCore, paused: boolean, deadline: Deadline): Promise<void> {
+async function bringUp(core: GuestCore, paused: boolean, deadline: Deadline, arrival?: Arrival): Promise<void> {
   const { host, files, definition } = core;
-  const { hardware, commandLine } = planStart(core);
+  const spicePort = await freeSpicePort(definition.hardware?.spice);
+  const { hardware, commandLine } = planStart(core, arrival === undefined ? "anew" : "kept", spicePort);
   const startedAt = host.clock.now();
   await withRollback(async (undo) => {
     deadline.throwIfExpired();
+    const { firmware } = hardware;
+    if (firmware !== undefined)
+      await prepareVariables(files, firmware, core.state.hardware.firmware, host.access.user);
     // Whoever finds QEMU must know which of its devices is which. The process itself shows by its arguments whose it is.
     if (!isDeepStrictEqual(hardware, core.state.hardware)) await core.update((state) => ({ ...state, hardware }));
     await trimConsoleLog(core);
+    await endGuestHelpers(core);
+    undo.defer("processes beside QEMU", () => endGuestHelpers(core));
     undo.defer("sockets", () => removeSockets(files));
+    undo.defer("access to the host's files", () => revokeGuest(core));
+    await grantDefinition(core, definition);
     deadline.throwIfExpired();
     const { process, monitor } = await launchQemu({
       binary: host.binary,
-      commandLine,
+      commandLine: arrival === undefined ? commandLine : withIncoming(commandLine),
       files,
       nics: definition.nics,
       openTap: host.openTap,
       clock: host.clock,
+      inherited: arrival?.inherited ?? [],
+      user: host.access.user,
     });
-    undo.defer("QEMU", () => drop(core, process));
+    undo.defer("QEMU", () => (arrival === undefined ? drop(core, process) : dropQuietly(core, process)));
     const session = core.follow(process, guestListener(core));
     await session.connectStream(monitor, { signal: deadline.signal, deadlineMs: Math.max(1, deadline.remainingMs) });
     core.whileInMemory(watchConsoleLog(core));
-    await (paused ? standReady(core, session) : run(session, deadline));
+    await prepareDisks(core, session, arrival !== undefined);
+    await tuneGuest(core, session, { signal: deadline.signal, deadlineMs: Math.max(1, deadline.remainingMs) });
+    if (arrival !== undefined) await receive(session, arrival, commandLine, deadline);
+    else await (paused ? standReady(core, session) : run(session, deadline));
     const { pid, startTime } = process.identity;
     const record = { bootId: host.bootId, pid, startTime, startedAt, accelerator: host.accelerator };
-    undo.defer("record of the process", () => core.update(withoutProcess));
-    await core.update((state) => withProcess(state, { ...record, state: session.view.state }));
+    const { state: former } = core;
+    undo.defer("record of the process", () => core.update((state) => asBefore(state, former)));
+    await core.update((state) => {
+      const known = withProcess(state, { ...record, state: session.view.state });
+      return arrival === undefined ? known : arrival.received(known);
+    });
     if (process.over) throw new GuestCrashedError("QEMU ended while it was being started", { instance: core.instance });
     // From this moment on its end is an event.
     core.starting = false;
   });
+  if (arrival?.run === true && core.session !== undefined) await run(core.session, deadline, "running");
 }
 
-async function run(session: GuestSession, deadline: Deadline): Promise<void> {
+/** QEMU begins with no guest, and is told later where one comes from. */
+function withIncoming(commandLine: CommandLine): CommandLine {
+  return { ...commandLine, args: [...commandLine.args, "-incoming", "defer"] };
+}
+
+async function receive(
+  session: GuestSession,
+  arrival: Arrival,
+  { descriptors }: CommandLine,
+  deadline: Deadline,
+): Promise<void> {
+  if (arrival.fresh !== true) session.markLaunched();
+  const first = FIRST_DESCRIPTOR + descriptors.length;
+  const limits = { signal: deadline.signal, deadlineMs: Math.max(1, deadline.remainingMs) };
+  await arrival.receive(
+    session,
+    arrival.inherited.map((_, index) => first + index),
+    limits,
+  );
+}
+
+/** What a start that failed has changed of the state, taken back. */
+function asBefore(state: GuestState, { saved, migration }: GuestState): GuestState {
+  return withSavedMemory(withMigration(withoutProcess(state), migration), saved);
+}
+
+async function run(session: GuestSession, deadline: Deadline, until: "launched" | "running" = "launched"): Promise<void> {
   const limits = { signal: deadline.signal, deadlineMs: Math.max(1, deadline.remainingMs) };
   await session.requesting("cont", () => session.execute("cont", {}, limits));
-  await session.until((view) => view.launched, "starting the vCPUs", limits);
+  const runs = (view: GuestView): boolean => (until === "launched" ? view.launched : view.state === "running");
+  await session.until(runs, "starting the vCPUs", limits);
 }
 
 async function standReady(core: GuestCore, session: GuestSession): Promise<void> {
@@ -125,9 +210,13 @@ async function standReady(core: GuestCore, session: GuestSession): Promise<void>
 /** Ends QEMU without telling: a guest whose start failed was never there. */
 async function drop(core: GuestCore, process: RunningProcess): Promise<void> {
   const launched = core.session?.view.launched === true;
+  await dropQuietly(core, process);
+  if (launched) core.emit({ type: "lifecycle", transition: "stopped", cause: "self", detail: "the start was undone" });
+}
+
+async function dropQuietly(core: GuestCore, process: RunningProcess): Promise<void> {
   await core.release();
   await process.kill(core.host.timeouts.killMs);
-  if (launched) core.emit({ type: "lifecycle", transition: "stopped", cause: "self", detail: "the start was undone" });
 }
 
 async function explain(
@@ -140,7 +229,8 @@ async function explain(
   const late = error instanceof DeadlineExceededError;
   if (late && deadline !== undefined && deadline < startMs) return error;
   if (!late && !(error instanceof QmpError) && !(error instanceof GuestCrashedError)) return error;
-  const words = await tailOf(core.files.log);
+  const logs = needsHelpers(core.definition) ? [core.files.log, core.files.helperLog] : [core.files.log];
+  const words = (await Promise.all(logs.map(tailOf))).filter((tail) => tail !== "").join("\n");
   if (await isFull(core.files.directory)) {
     return new DiskFullError("the file system of the state directory is full", {
       instance: core.instance,

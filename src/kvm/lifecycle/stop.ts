@@ -2,8 +2,12 @@
 import { ClosedError, Deadline, abortErrorOf, isHyperviseError, onAbort, throwIfAborted } from "../../core/index.js";
 import type { CommonOptions } from "../../core/index.js";
 import { GuestStuckError } from "../../driver/index.js";
+import { revokeGuest } from "../access/grant-access.js";
 import type { GuestCore } from "../guest-core.js";
+import { endGuestHelpers } from "../helpers/guest-helpers.js";
+import { removeSockets } from "../process.js";
 import type { GuestSession } from "../session.js";
+import { endedState } from "../state/state-changes.js";
 
 /** Asks the guest's operating system to power off. What it does about it is its own affair. @throws InvalidStateError */
 export async function requestShutdown(core: GuestCore, { signal, deadline }: CommonOptions): Promise<void> {
@@ -19,7 +23,8 @@ export async function requestShutdown(core: GuestCore, { signal, deadline }: Com
  */
 export async function killGuest(core: GuestCore, { signal, deadline }: CommonOptions): Promise<void> {
   const { session } = core;
-  if (session === undefined) return;
+  if (session === undefined) return core.ending;
+  if (core.away) return endRemains(core);
   throwIfAborted(signal, "killing the guest");
   const { killMs } = core.host.timeouts;
   const asked = session.answers && (await askToQuit(core, session, signal));
@@ -31,6 +36,18 @@ export async function killGuest(core: GuestCore, { signal, deadline }: CommonOpt
     if (deadline !== undefined || !isHyperviseError(error, "DEADLINE_EXCEEDED")) throw error;
     throw new GuestStuckError("QEMU does not end although it was killed", { instance: core.instance, cause: error });
   });
+}
+
+/** Ends a QEMU that the guest is not in any more, without telling. @throws GuestStuckError */
+export async function endRemains(core: GuestCore): Promise<void> {
+  const { session } = core;
+  if (session === undefined || !core.away) return;
+  await core.release();
+  await session.process.kill(core.host.timeouts.killMs);
+  await core.update((state) => endedState(state, { state: "shutdown", at: core.host.clock.now() }));
+  await endGuestHelpers(core);
+  await revokeGuest(core);
+  await removeSockets(core.files);
 }
 
 /** True when QEMU has ended because it was asked to. */
@@ -52,7 +69,7 @@ async function askToQuit(core: GuestCore, session: GuestSession, signal: AbortSi
 
 /** Resolves when the guest is not in memory; at once if so. @throws AbortedError, DeadlineExceededError; ClosedError when the driver is closed */
 export async function waitUntilStopped(core: GuestCore, { signal, deadline }: CommonOptions): Promise<void> {
-  if (!core.inMemory) return;
+  if (!core.inMemory) return core.ending;
   const limit =
     deadline === undefined
       ? undefined

@@ -18,6 +18,8 @@ export interface QemuCapabilities {
   readonly commands: readonly string[];
   /** Devices that can be made: `virtio-blk-pci`. */
   readonly devices: readonly string[];
+  /** Back ends of devices that can be made: `tpm-emulator`, `chardev-spicevmc`, `memory-backend-memfd`. */
+  readonly objects: readonly string[];
   /** Accelerators that are built in; whether they work is another question. */
   readonly accelerators: readonly string[];
   readonly screenshotFormats: readonly string[];
@@ -42,6 +44,9 @@ export function isOldEnough(capabilities: QemuCapabilities): boolean {
   const { major, minor } = capabilities.version;
   return major > OLDEST_VERSION.major || (major === OLDEST_VERSION.major && minor >= OLDEST_VERSION.minor);
 }
+
+/** Architectures of guests that this driver builds machines for. */
+export const TARGETS = ["x86_64", "aarch64"] as const;
 
 /** QEMU's full name of a machine: `pc-q35-7.2` for `q35`. */
 export function machineNamed(capabilities: QemuCapabilities, name: string): QemuMachine | undefined {

@@ -1,50 +1,62 @@
 /** From a definition to QEMU's command line. Pure. Values of a definition stand only inside JSON, as whole arguments, or behind escaped commas. */
+import { dirname } from "node:path";
 import type { JsonObject } from "../../core/index.js";
 import type { GuestDefinition, GuestDisk, GuestNic } from "../../driver/index.js";
+import { device, escapeOption, object } from "./arguments.js";
+import { USB_CONTROLLER } from "./built-in-parts.js";
 import type { QemuCapabilities } from "./capabilities.js";
+import { cpuOption, smp } from "./cpu.js";
+import type { CpuCapabilities } from "./cpu.js";
 import {
+  FLOPPY_CONTROLLER,
   blockNodes,
   diskDevice,
+  expansionAddress,
+  isLoaded,
   netBackend,
   nicDevice,
   queuesOf,
   rootAddress,
   rootPort,
-  scsiController,
 } from "./devices.js";
 import type { NicConnection } from "./devices.js";
+import { extraArguments } from "./extra-arguments.js";
+import { flash } from "./flash.js";
+import { graphicsArguments, spiceAgentArguments, videoArguments } from "./graphics.js";
+import { guestDevice } from "./guest-devices.js";
 import { bindingOf } from "./hardware.js";
 import type { Hardware } from "./hardware.js";
+import { planHelpers } from "./helper-plan.js";
+import type { HelperBinaries, HelperPlan } from "./helper-plan.js";
+import { bootMemory } from "./memory.js";
+import {
+  bootMemoryMiB,
+  maxMemoryMiB,
+  memoryBackend,
+  memoryDevice,
+  memoryObject,
+  memoryObjectMiB,
+  memoryOf,
+  memorySlots,
+} from "./memory-slots.js";
+import { GUEST_FILES, PARTS } from "./parts.js";
+import * as peripherals from "./peripherals.js";
+import { smbiosArguments } from "./smbios.js";
 import { TOPOLOGIES } from "./topology.js";
 import type { Topology } from "./topology.js";
 
 export type Accelerator = "kvm" | "tcg";
 
-/** Files in the guest's directory, which QEMU gets as a descriptor: so a long path of the state directory meets no limit of socket addresses. */
-export const GUEST_FILES = {
-  monitor: "qmp.sock",
-  toolsMonitor: "tools.sock",
-  console: "console.sock",
-  consoleLog: "console.log",
-  agent: "agent.sock",
-  log: "qemu.log",
-  pid: "qemu.pid",
-  runtime: "runtime.json",
-} as const;
-
-/** Ids of the parts that every guest has. */
-export const PARTS = {
-  console: "console0",
-  agent: "agent0",
-  agentChardev: "agent",
-  consoleChardev: "console",
-  balloon: "balloon0",
-} as const;
+export { escapeOption } from "./arguments.js";
+export { maxVcpus } from "./cpu.js";
+export { GUEST_FILES, PARTS } from "./parts.js";
 
 /** A descriptor that QEMU inherits: its number there and what it is. */
 export type InheritedDescriptor =
   | { readonly fd: number; readonly what: "directory" }
   | { readonly fd: number; readonly what: "monitor" }
+  /** QEMU's end of the socket pair to the TPM's process. */
+  | { readonly fd: number; readonly what: "tpm" }
   | { readonly fd: number; readonly what: "tap" | "vhost"; readonly nicId: string; readonly queue: number };
 
 /** How the host connects NICs. */
@@ -64,6 +76,11 @@ export interface CommandLineRequest {
   readonly network: NetworkAccess;
   /** The whole path of the pid file: no other process has it in its arguments. */
   readonly pidFile: string;
+  /** What CPUs there are; absent where that was not asked. */
+  readonly cpu?: CpuCapabilities | undefined;
+  readonly helpers?: HelperBinaries | undefined;
+  /** A port for SPICE, where the definition leaves the choice. */
+  readonly spicePort?: number | undefined;
 }
 
 export interface CommandLine {
@@ -71,29 +88,37 @@ export interface CommandLine {
   readonly args: readonly string[];
   /** In the order of their numbers, which begin with 3. */
   readonly descriptors: readonly InheritedDescriptor[];
+  /** Processes that QEMU needs beside it, to be started before it. */
+  readonly helpers: readonly HelperPlan[];
 }
 
-const FIRST_DESCRIPTOR = 3;
+/** The first descriptor that QEMU inherits beside the standard ones. */
+export const FIRST_DESCRIPTOR = 3;
 
 /** The command line that starts the guest, its vCPUs stopped. */
 export function planCommandLine(request: CommandLineRequest): CommandLine {
+  const { definition, capabilities, hardware } = request;
   const descriptors = planDescriptors(request);
   const directory = `/proc/self/fd/${numberOf(descriptors, "directory")}`;
+  const tpmFd = descriptors.find(({ what }) => what === "tpm")?.fd;
+  const parts = { definition, hardware, directory, tpmFd };
+  const display = { definition, machine: hardware.machine };
   const args = [
     ...identity(request),
     ...machine(request),
     ...monitors(directory, numberOf(descriptors, "monitor")),
-    ...boot(request.definition),
-    ...fixedDevices(request, directory),
+    ...boot(definition),
+    ...peripherals.actions(parts),
+    ...smbiosArguments(definition.hardware?.smbios),
+    ...graphicsArguments({ ...display, directory, spicePort: request.spicePort }),
+    ...fixedDevices(request, parts, capabilities.devices),
     ...disks(request),
     ...nics(request, descriptors),
+    ...pluggedMemory(request),
+    ...guestDevices(request),
+    ...extraArguments(definition.platform?.["kvm"], "definition.platform.kvm"),
   ];
-  return { args, descriptors };
-}
-
-/** A text within a comma-separated option. */
-export function escapeOption(text: string): string {
-  return text.replaceAll(",", ",,");
+  return { args, descriptors, helpers: planHelpers(definition, request.helpers ?? {}) };
 }
 
 function identity({ definition, pidFile }: CommandLineRequest): string[] {
@@ -116,24 +141,75 @@ function identity({ definition, pidFile }: CommandLineRequest): string[] {
   ];
 }
 
-function machine({ definition, hardware, accelerator, cpuModel }: CommandLineRequest): string[] {
-  const options = hardware.machine === "microvm" ? "acpi=on,pcie=on,rtc=on" : "usb=off";
-  const { vcpus, cpuTopology, memoryMiB } = definition;
-  const topology = cpuTopology ?? { sockets: vcpus, cores: 1, threads: 1 };
+const MACHINE_OPTIONS = {
+  q35: ["usb=off"],
+  pc: ["usb=off"],
+  microvm: ["acpi=on", "pcie=on", "rtc=on"],
+  virt: ["gic-version=max"],
+} as const;
+
+function machine(request: CommandLineRequest): string[] {
+  const { definition, hardware, accelerator, pidFile } = request;
+  const memory = bootMemory(definition, hardware);
+  const firmware = flash(hardware, dirname(pidFile));
+  const { mergeable } = memoryOf(definition);
+  const options = [
+    ...MACHINE_OPTIONS[hardware.machine],
+    "dump-guest-core=off",
+    ...(mergeable === false ? ["mem-merge=off"] : []),
+    ...(memory.machineOption === undefined ? [] : [memory.machineOption]),
+    ...firmware.machineOptions,
+  ];
   return [
     "-machine",
-    `${hardware.machineType},${options},dump-guest-core=off`,
+    [hardware.machineType, ...options].join(","),
     "-accel",
     accelerator,
     "-cpu",
-    cpuModel,
+    cpuOption(request),
     "-smp",
-    `cpus=${vcpus},sockets=${topology.sockets},cores=${topology.cores},threads=${topology.threads}`,
+    smp(definition),
     "-m",
-    `size=${memoryMiB}M`,
+    memorySize(definition, hardware),
+    ...memory.args,
+    ...firmware.args,
     "-rtc",
-    "base=utc",
+    clock(request),
   ];
+}
+
+function clock({ definition, hardware }: CommandLineRequest): string {
+  const { base = "utc", driftFix = "slew" } = definition.hardware?.clock ?? {};
+  // Only a PC's clock loses ticks.
+  return `base=${base}${driftFix === "slew" && hardware.machine !== "virt" ? ",driftfix=slew" : ""}`;
+}
+
+function memorySize(definition: GuestDefinition, hardware: Hardware): string {
+  const size = `size=${bootMemoryMiB(definition, hardware)}M`;
+  const slots = memorySlots(definition);
+  const most = maxMemoryMiB(definition);
+  if (slots === 0 && !hardware.bindings.some(({ kind }) => kind === "memory")) return size;
+  return `${size}${slots === 0 ? "" : `,slots=${slots}`},maxmem=${most}M`;
+}
+
+/** Memory that was plugged into the guest, and its virtio-mem device. */
+function pluggedMemory({ definition, hardware }: CommandLineRequest): string[] {
+  return hardware.bindings
+    .filter(({ kind }) => kind === "memory")
+    .flatMap((binding) => {
+      const size = memoryObjectMiB(binding, definition, hardware);
+      return [
+        ...object(memoryObject(memoryBackend(binding.handle), size, memoryOf(definition))),
+        ...device(memoryDevice(binding, expansionAddress(binding, TOPOLOGIES[hardware.machine]))),
+      ];
+    });
+}
+
+function guestDevices({ definition, hardware }: CommandLineRequest): string[] {
+  return (definition.hardware?.devices ?? []).flatMap((guest) => {
+    const binding = bindingOf(hardware, "device", guest.id);
+    return binding === undefined ? [] : device(guestDevice(binding, guest, hardware));
+  });
 }
 
 /** QEMU serves one client a monitor. A private one for the process that starts the guest, one by path for the driver processes after it, and one for people and tools. */
@@ -154,10 +230,13 @@ function monitors(directory: string, monitorFd: number): string[] {
   ];
 }
 
-function boot({ kernel }: GuestDefinition): string[] {
-  if (kernel === undefined) return ["-boot", "strict=on"];
+function boot({ kernel, hardware }: GuestDefinition): string[] {
+  const { bootMenuMs = 0 } = hardware ?? {};
+  const menu = bootMenuMs === 0 ? "" : `,menu=on,splash-time=${bootMenuMs}`;
+  if (kernel === undefined) return ["-boot", `strict=on${menu}`];
   const { kernelPath, ramdiskPath, commandLine } = kernel;
   return [
+    ...(menu === "" ? [] : ["-boot", menu.slice(1)]),
     "-kernel",
     kernelPath,
     ...(ramdiskPath === undefined ? [] : ["-initrd", ramdiskPath]),
@@ -165,30 +244,45 @@ function boot({ kernel }: GuestDefinition): string[] {
   ];
 }
 
-function fixedDevices(request: CommandLineRequest, directory: string): string[] {
-  const { definition, hardware, capabilities } = request;
+function fixedDevices(
+  { definition, hardware }: CommandLineRequest,
+  parts: peripherals.PeripheralsRequest,
+  devices: readonly string[],
+): string[] {
   const topology = TOPOLOGIES[hardware.machine];
-  const has = (driver: string): boolean => capabilities.devices.includes(driver);
   const at = (slot: number): JsonObject => rootAddress(topology, slot);
   const { fixed } = topology;
+  const { directory } = parts;
   return [
     ...Array.from({ length: hardware.ports }, (_, port) => device(rootPort(port))).flat(),
     ...serialConsole(topology, directory),
-    ...(topology.video && has("VGA") ? device({ driver: "VGA", id: "video0", ...at(fixed.video) }) : []),
+    ...peripherals.serialPorts(parts),
+    ...videoArguments({ definition, machine: hardware.machine }, devices),
     ...device({ driver: "virtio-serial-pci", id: "vserial0", ...at(fixed.serial) }),
     ...(definition.guestAgent ? agentChannel(directory) : []),
-    ...objectArgs({ "qom-type": "rng-random", id: "entropy0", filename: "/dev/urandom" }),
-    ...device({ driver: "virtio-rng-pci", id: "rng0", rng: "entropy0", ...at(fixed.rng) }),
-    ...device({ driver: "virtio-balloon-pci", id: PARTS.balloon, ...at(fixed.balloon) }),
-    ...(usesPool(hardware, "usb") ? device({ driver: "qemu-xhci", id: "usb0", p2: 8, p3: 8, ...at(fixed.usb) }) : []),
+    ...spiceAgentArguments(definition.hardware?.spice),
+    ...peripherals.rng(parts),
+    ...peripherals.balloon(parts),
+    ...peripherals.tpm(parts),
+    ...peripherals.watchdog(parts),
+    ...peripherals.sound(parts),
+    ...peripherals.generationId(parts),
+    ...peripherals.ioThreads(parts),
+    ...(needsUsb(hardware) ? device({ driver: "qemu-xhci", id: USB_CONTROLLER, p2: 8, p3: 8, ...at(fixed.usb) }) : []),
     ...(usesPool(hardware, "ahci") && !topology.builtInAhci
       ? device({ driver: "ich9-ahci", id: "ahci0", ...at(fixed.ahci) })
       : []),
-    ...(hardware.machine !== "microvm" && has("pvpanic") ? device({ driver: "pvpanic", id: "panic0" }) : []),
-    ...hardware.bindings
-      .filter(({ kind }) => kind === "controller")
-      .flatMap((binding) => device(scsiController(binding, hardware))),
+    ...(usesPool(hardware, "fdc") && !topology.builtInFloppy
+      ? device({ driver: "isa-fdc", id: FLOPPY_CONTROLLER })
+      : []),
+    ...(topology.isa && devices.includes("pvpanic") ? device({ driver: "pvpanic", id: "panic0" }) : []),
+    ...peripherals.boundParts(parts),
   ];
+}
+
+/** The USB controller has a fixed slot, but in guests that were given one while they ran. */
+function needsUsb(hardware: Hardware): boolean {
+  return usesPool(hardware, "usb") && bindingOf(hardware, "controller", USB_CONTROLLER) === undefined;
 }
 
 /** QEMU keeps a log of what the guest writes, since nobody may be there to read it; a reader that comes is served beside it. */
@@ -197,10 +291,9 @@ function serialConsole(topology: Topology, directory: string): string[] {
     `socket,id=${PARTS.consoleChardev},path=${directory}/${GUEST_FILES.console},server=on,wait=off`,
     `logfile=${directory}/${GUEST_FILES.consoleLog},logappend=on`,
   ].join(",");
-  const port =
-    topology.machine === "microvm"
-      ? ["-serial", `chardev:${PARTS.consoleChardev}`]
-      : device({ driver: "isa-serial", id: PARTS.console, chardev: PARTS.consoleChardev });
+  const port = !topology.isa
+    ? ["-serial", `chardev:${PARTS.consoleChardev}`]
+    : device({ driver: "isa-serial", id: PARTS.console, chardev: PARTS.consoleChardev });
   return ["-chardev", chardev, ...port];
 }
 
@@ -224,7 +317,8 @@ function disks({ definition, hardware }: CommandLineRequest): string[] {
     const binding = bindingOf(hardware, "disk", disk.id);
     if (binding === undefined) return [];
     const seen = diskDevice(binding, withBootIndex(disk, index, definition), hardware);
-    return ["-blockdev", JSON.stringify(blockNodes(binding.handle, disk)), ...device(seen)];
+    const nodes = isLoaded(disk) ? ["-blockdev", JSON.stringify(blockNodes(binding.handle, disk))] : [];
+    return [...nodes, ...device(seen)];
   });
 }
 
@@ -232,11 +326,11 @@ function disks({ definition, hardware }: CommandLineRequest): string[] {
 export function withBootIndex(
   disk: GuestDisk,
   index: number,
-  { kernel, disks }: Pick<GuestDefinition, "kernel" | "disks">,
+  { kernel, disks, nics }: Pick<GuestDefinition, "kernel" | "disks" | "nics">,
 ): GuestDisk {
   const { bootIndex: _, ...rest } = disk;
   if (kernel !== undefined) return rest;
-  const unordered = disks.every((other) => other.bootIndex === undefined);
+  const unordered = [...disks, ...nics].every((other) => other.bootIndex === undefined);
   return unordered && index === 0 ? { ...rest, bootIndex: 0 } : disk;
 }
 
@@ -263,6 +357,7 @@ function connectionOf(nic: GuestNic, descriptors: readonly InheritedDescriptor[]
 function planDescriptors({ definition, network }: CommandLineRequest): InheritedDescriptor[] {
   type Unnumbered = InheritedDescriptor extends infer D ? (D extends unknown ? Omit<D, "fd"> : never) : never;
   const wanted: Unnumbered[] = [{ what: "directory" }, { what: "monitor" }];
+  if (definition.hardware?.tpm !== undefined) wanted.push({ what: "tpm" });
   for (const nic of definition.nics) {
     if (nic.backend.type !== "tap" || network.taps !== "descriptors") continue;
     const queues = Array.from({ length: queuesOf(nic) }, (_, queue) => queue);
@@ -277,14 +372,6 @@ function numberOf(descriptors: readonly InheritedDescriptor[], what: "directory"
   return descriptors.findIndex((entry) => entry.what === what) + FIRST_DESCRIPTOR;
 }
 
-function usesPool(hardware: Hardware, pool: "usb" | "ahci"): boolean {
+function usesPool(hardware: Hardware, pool: "usb" | "ahci" | "fdc"): boolean {
   return hardware.bindings.some((binding) => binding.pool === pool);
-}
-
-function device(properties: JsonObject): string[] {
-  return ["-device", JSON.stringify(properties)];
-}
-
-function objectArgs(properties: JsonObject): string[] {
-  return ["-object", JSON.stringify(properties)];
 }

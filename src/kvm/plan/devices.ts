@@ -1,14 +1,21 @@
-/** Devices in QEMU's own terms: what `-device`, `-blockdev`, `-netdev` and, for a running guest, `device_add`, `blockdev-add`, `netdev_add` take. */
-import type { JsonObject, JsonValue } from "../../core/index.js";
-import type { GuestDisk, GuestNic } from "../../driver/index.js";
+/**
+ * Devices in QEMU's own terms: what `-device`, `-blockdev`, `-netdev` and, for a running guest, `device_add`, `blockdev-add`, `netdev_add` take.
+ * A disk's limits are none of its nodes' or its device's members: src/kvm/block/limits.ts sets them by
+ * `block_set_io_throttle`, before the guest runs or at once after plugging, and again whenever they change. So they stay with the device whatever
+ * becomes of its nodes.
+ */
+import type { JsonObject } from "../../core/index.js";
+import type { GuestDisk, GuestNic, ScsiController } from "../../driver/index.js";
 import type { DiskSource } from "../../storage/index.js";
-import { SCSI_CONTROLLER } from "./hardware.js";
+import { defined } from "./arguments.js";
+import { SCSI_CONTROLLER } from "./built-in-parts.js";
+import { deviceTuning, fileTuning, formatTuning, nodeTuning } from "./disk-tuning.js";
 import type { DeviceBinding, Hardware } from "./hardware.js";
 import { FIRST_PORT_SLOT, TOPOLOGIES } from "./topology.js";
 import type { Topology } from "./topology.js";
 
 /** Longest serial number that each kind of disk can tell its guest. */
-export const SERIAL_LENGTHS = { virtio: 20, scsi: 36, sata: 20, ide: 20, usb: 36 } as const;
+export const SERIAL_LENGTHS = { virtio: 20, scsi: 36, sata: 20, ide: 20, usb: 36, nvme: 20, fdc: 0 } as const;
 
 /** The host's end of a NIC. */
 export type NicConnection =
@@ -28,19 +35,27 @@ export function nicBackend(handle: string): string {
   return `${handle}-net`;
 }
 
+/** A disk that has something in it to read. */
+export type LoadedDisk = GuestDisk & { readonly source: DiskSource };
+
+export function isLoaded(disk: GuestDisk): disk is LoadedDisk {
+  return disk.source !== undefined;
+}
+
 /** A disk's block nodes, format over protocol, as one `blockdev-add`. */
-export function blockNodes(handle: string, disk: GuestDisk): JsonObject {
+export function blockNodes(handle: string, disk: LoadedDisk): JsonObject {
   const readOnly = disk.readOnly || disk.deviceType === "cdrom";
+  const common = { "read-only": readOnly, ...nodeTuning(disk, readOnly) };
   return {
     driver: disk.source.format,
     "node-name": diskNode(handle),
-    "read-only": readOnly,
-    ...(readOnly ? {} : { discard: "unmap" }),
+    ...common,
+    ...(readOnly ? {} : formatTuning(disk)),
     file: {
       ...protocolNode(disk.source),
       "node-name": `${handle}-storage`,
-      "read-only": readOnly,
-      ...(readOnly ? {} : { discard: "unmap" }),
+      ...common,
+      ...(disk.source.type === "nbd" ? {} : fileTuning(disk)),
     },
   };
 }
@@ -67,15 +82,17 @@ export function diskDevice(binding: DeviceBinding, disk: GuestDisk, hardware: Ha
   const topology = TOPOLOGIES[hardware.machine];
   const common = defined({
     id: binding.handle,
-    drive: diskNode(binding.handle),
+    drive: isLoaded(disk) ? diskNode(binding.handle) : undefined,
     serial: disk.serial?.slice(0, SERIAL_LENGTHS[disk.bus]),
     bootindex: disk.bootIndex,
     "share-rw": disk.shareable ? true : undefined,
+    ...deviceTuning(disk),
   });
   const media = disk.deviceType === "cdrom" ? "cd" : "hd";
   switch (binding.pool) {
     case "port":
     case "pci":
+      if (disk.bus === "nvme") return { ...nvme(binding, common), ...expansionAddress(binding, topology) };
       return { driver: "virtio-blk-pci", ...common, ...expansionAddress(binding, topology) };
     case "scsi":
       return {
@@ -90,10 +107,28 @@ export function diskDevice(binding: DeviceBinding, disk: GuestDisk, hardware: Ha
       return { driver: `ide-${media}`, ...common, bus: `${topology.builtInAhci ? "ide" : "ahci0"}.${binding.slot}` };
     case "ide":
       return { driver: `ide-${media}`, ...common, bus: `ide.${binding.slot >> 1}`, unit: binding.slot & 1 };
+    case "fdc":
+      return {
+        driver: "floppy",
+        ...common,
+        unit: binding.slot,
+        ...(topology.builtInFloppy ? {} : { bus: `${FLOPPY_CONTROLLER}.0` }),
+      };
+    case "dimm":
+    case "root":
+      throw new RangeError(`no disk is on a ${binding.pool} slot`);
     case "usb":
       return { driver: "usb-storage", ...common, bus: "usb0.0", port: String(binding.slot + 1) };
   }
 }
+
+/** A guest tells its NVMe disks apart by their serial numbers: there has to be one. */
+function nvme(binding: DeviceBinding, common: JsonObject): JsonObject {
+  return { driver: "nvme", ...common, serial: common["serial"] ?? binding.handle };
+}
+
+/** The floppy controller of a machine that has none built in. */
+export const FLOPPY_CONTROLLER = "fdc0";
 
 const NIC_DRIVERS = {
   virtio: "virtio-net-pci",
@@ -113,7 +148,7 @@ export function queuesOf(nic: Pick<GuestNic, "backend">): number {
   return nic.backend.type === "tap" ? nic.backend.queues : 1;
 }
 
-/** The device that a guest sees a NIC as. No boot ROM: nothing boots over the network. */
+/** The device that a guest sees a NIC as. It has a boot ROM only where it is in the boot order. */
 export function nicDevice(binding: DeviceBinding, nic: GuestNic, hardware: Hardware): JsonObject {
   const queues = queuesOf(nic);
   return defined({
@@ -122,7 +157,9 @@ export function nicDevice(binding: DeviceBinding, nic: GuestNic, hardware: Hardw
     netdev: nicBackend(binding.handle),
     mac: nic.macAddress,
     ...expansionAddress(binding, TOPOLOGIES[hardware.machine]),
-    romfile: "",
+    romfile: nic.bootIndex === undefined ? "" : undefined,
+    bootindex: nic.bootIndex,
+    "acpi-index": binding.acpiIndex,
     host_mtu: nic.model === "virtio" ? nic.mtu : undefined,
     mq: queues > 1 ? true : undefined,
     vectors: queues > 1 ? 2 * queues + 2 : undefined,
@@ -159,9 +196,22 @@ export function netBackend(handle: string, connection: NicConnection): JsonObjec
   }
 }
 
+/** The QEMU device behind each SCSI controller. */
+export const SCSI_DRIVERS: { readonly [C in ScsiController]: string } = {
+  "virtio-scsi": "virtio-scsi-pci",
+  lsi: "lsi53c895a",
+  megasas: "megasas-gen2",
+  pvscsi: "pvscsi",
+};
+
 /** The SCSI controller. */
-export function scsiController(binding: DeviceBinding, hardware: Hardware): JsonObject {
-  return { driver: "virtio-scsi-pci", id: binding.handle, ...expansionAddress(binding, TOPOLOGIES[hardware.machine]) };
+export function scsiController(
+  binding: DeviceBinding,
+  hardware: Hardware,
+  controller: ScsiController = "virtio-scsi",
+): JsonObject {
+  const place = expansionAddress(binding, TOPOLOGIES[hardware.machine]);
+  return { driver: SCSI_DRIVERS[controller], id: binding.handle, ...place };
 }
 
 /** One PCI Express root port: eight to a slot of the root bus. */
@@ -186,13 +236,11 @@ function portId(port: number): string {
   return `port${port}`;
 }
 
-function expansionAddress(binding: DeviceBinding, topology: Topology): { readonly bus: string; readonly addr: string } {
+/** Where a device on an expansion slot is. */
+export function expansionAddress(
+  binding: DeviceBinding,
+  topology: Topology,
+): { readonly bus: string; readonly addr: string } {
   // A root port holds one device; without the address a second one would be accepted, invisible to the guest.
   return binding.pool === "port" ? { bus: portId(binding.slot), addr: "0x0" } : rootAddress(topology, binding.slot);
-}
-
-function defined(members: { readonly [key: string]: JsonValue | undefined }): JsonObject {
-  return Object.fromEntries(
-    Object.entries(members).filter((entry): entry is [string, JsonValue] => entry[1] !== undefined),
-  );
 }

@@ -1,15 +1,16 @@
 /** The machines that guests are given, and where on them devices go. */
-import type { DiskBus, Machine } from "../../driver/index.js";
+import type { DiskBus, Machine, VideoModel } from "../../driver/index.js";
 
 /** Machines that this driver builds. */
-export const KVM_MACHINES = ["q35", "pc", "microvm"] as const satisfies readonly Machine[];
+export const KVM_MACHINES = ["q35", "pc", "microvm", "virt"] as const satisfies readonly Machine[];
 export type KvmMachine = (typeof KVM_MACHINES)[number];
 
 /**
  * Kinds of places for devices. `port`: a PCI Express root port that holds one device. `pci`: a slot of the root bus. `scsi`: a target of the SCSI
- * controller. `ahci`: a SATA port. `ide`: half an IDE channel. `usb`: a USB port.
+ * controller. `ahci`: a SATA port. `ide`: half an IDE channel. `usb`: a USB port. `dimm`: a memory slot. `root`: a slot of the root bus of a machine
+ * with root ports, for cards that stay. `fdc`: a floppy drive.
  */
-export const SLOT_POOLS = ["port", "pci", "scsi", "ahci", "ide", "usb"] as const;
+export const SLOT_POOLS = ["port", "pci", "scsi", "ahci", "ide", "usb", "dimm", "root", "fdc"] as const;
 export type SlotPool = (typeof SLOT_POOLS)[number];
 
 /** Most PCI Express root ports of a machine: 16 slots of the root bus with 8 functions each. */
@@ -43,8 +44,19 @@ export interface Topology {
   readonly disks: { readonly [B in DiskBus]?: SlotPool };
   /** True when the SATA controller is part of the machine. */
   readonly builtInAhci: boolean;
+  /** True when the floppy controller is part of the machine. */
+  readonly builtInFloppy: boolean;
   readonly fixed: FixedSlots;
-  readonly video: boolean;
+  /** The graphics card that a guest has which says nothing of it. */
+  readonly video: VideoModel;
+  /** Where cards go that are never unplugged. */
+  readonly cards: Extract<SlotPool, "root" | "pci">;
+  /** True where there is an ISA bus with a PC's devices. */
+  readonly isa: boolean;
+  /** True where NICs can be numbered for stable names in the guest. */
+  readonly acpiIndex: boolean;
+  /** True where a guest can be told that it was cloned. */
+  readonly generationId: boolean;
 }
 
 const none = { size: 0, reserved: [] } as const;
@@ -52,6 +64,11 @@ const upTo = (last: number): readonly number[] => Array.from({ length: last + 1 
 const scsi = { size: 256, reserved: [] } as const;
 const sata = { size: 6, reserved: [] } as const;
 const usb = { size: 8, reserved: [] } as const;
+/** What QEMU has at most; how many of them a guest has stands in its definition. */
+const dimm = { size: 256, reserved: [] } as const;
+/** Above the root ports, below the machine's own last slot. */
+const cards = { size: 31, reserved: upTo(23) } as const;
+const floppies = { size: 2, reserved: [] } as const;
 const fixed: FixedSlots = { video: 2, serial: 3, rng: 4, balloon: 5, usb: 6, ahci: 7 };
 
 export const TOPOLOGIES: { readonly [M in KvmMachine]: Topology } = {
@@ -59,34 +76,71 @@ export const TOPOLOGIES: { readonly [M in KvmMachine]: Topology } = {
     machine: "q35",
     rootBus: "pcie.0",
     expansion: "port",
-    hotplug: new Set<SlotPool>(["port", "scsi", "usb"]),
-    pools: { pci: none, scsi, ahci: sata, ide: none, usb },
-    disks: { virtio: "port", scsi: "scsi", sata: "ahci", ide: "ahci", usb: "usb" },
+    hotplug: new Set<SlotPool>(["port", "scsi", "usb", "dimm"]),
+    pools: { pci: none, scsi, ahci: sata, ide: none, usb, dimm, root: cards, fdc: floppies },
+    disks: { virtio: "port", scsi: "scsi", sata: "ahci", ide: "ahci", usb: "usb", nvme: "port", fdc: "fdc" },
     builtInAhci: true,
+    builtInFloppy: false,
     fixed,
-    video: true,
+    video: "vga",
+    cards: "root",
+    isa: true,
+    acpiIndex: true,
+    generationId: true,
   },
   pc: {
     machine: "pc",
     rootBus: "pci.0",
     expansion: "pci",
-    hotplug: new Set<SlotPool>(["pci", "scsi", "usb"]),
-    pools: { pci: { size: 32, reserved: upTo(7) }, scsi, ahci: sata, ide: { size: 4, reserved: [] }, usb },
-    disks: { virtio: "pci", scsi: "scsi", sata: "ahci", ide: "ide", usb: "usb" },
+    hotplug: new Set<SlotPool>(["pci", "scsi", "usb", "dimm"]),
+    pools: {
+      ...{ pci: { size: 32, reserved: upTo(7) }, scsi, ahci: sata, ide: { size: 4, reserved: [] }, usb, dimm },
+      ...{ root: none, fdc: floppies },
+    },
+    disks: { virtio: "pci", scsi: "scsi", sata: "ahci", ide: "ide", usb: "usb", nvme: "pci", fdc: "fdc" },
     builtInAhci: false,
+    builtInFloppy: true,
     fixed,
-    video: true,
+    video: "vga",
+    cards: "pci",
+    isa: true,
+    acpiIndex: true,
+    generationId: true,
   },
   microvm: {
     machine: "microvm",
     rootBus: "pcie.0",
     expansion: "pci",
     hotplug: new Set<SlotPool>(),
-    pools: { pci: { size: 32, reserved: upTo(7) }, scsi, ahci: none, ide: none, usb: none },
+    pools: {
+      ...{ pci: { size: 32, reserved: upTo(7) }, scsi, ahci: none, ide: none, usb: none, dimm: none },
+      ...{ root: none, fdc: none },
+    },
     disks: { virtio: "pci", scsi: "scsi" },
     builtInAhci: false,
+    builtInFloppy: false,
     fixed,
-    video: false,
+    video: "none",
+    cards: "pci",
+    isa: false,
+    acpiIndex: false,
+    generationId: false,
+  },
+  virt: {
+    machine: "virt",
+    rootBus: "pcie.0",
+    expansion: "port",
+    hotplug: new Set<SlotPool>(["port", "scsi", "usb"]),
+    pools: { pci: none, scsi, ahci: none, ide: none, usb, dimm: none, root: cards, fdc: none },
+    disks: { virtio: "port", scsi: "scsi", usb: "usb", nvme: "port" },
+    builtInAhci: false,
+    builtInFloppy: false,
+    fixed,
+    video: "virtio",
+    cards: "root",
+    isa: false,
+    acpiIndex: false,
+    generationId: false,
   },
 };
 
@@ -97,6 +151,9 @@ const POOL_NAMES: { readonly [P in SlotPool]: string } = {
   ahci: "SATA port",
   ide: "IDE unit",
   usb: "USB port",
+  dimm: "memory slot",
+  root: "slot of the root bus",
+  fdc: "floppy drive",
 };
 
 /** The slots of a pool on a machine that has `ports` root ports. */

@@ -3,8 +3,9 @@ import type { Clock } from "../../core/index.js";
 import { HypervisorUnavailableError } from "../../driver/index.js";
 import { toNumber } from "../../qmp/index.js";
 import type { Qapi, QmpClient } from "../../qmp/index.js";
+import type { Credentials } from "../access/credentials.js";
 import type { QemuBinary } from "../binary.js";
-import { OLDEST_VERSION, isOldEnough, versionText } from "../plan/capabilities.js";
+import { OLDEST_VERSION, TARGETS, isOldEnough, versionText } from "../plan/capabilities.js";
 import type { QemuCapabilities, QemuMachine } from "../plan/capabilities.js";
 import { withThrowawayQemu } from "./throwaway-qemu.js";
 
@@ -12,23 +13,25 @@ export interface CapabilityProbeOptions {
   readonly clock: Clock;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
+  /** Whom the binary runs as; default: this process's own user. */
+  readonly user?: Credentials | undefined;
 }
 
 /**
  * Starts the binary without a machine, asks, and ends it.
- * @throws HypervisorUnavailableError when it is no QEMU, is too old, or drives another architecture than x86-64
+ * @throws HypervisorUnavailableError when it is no QEMU, is too old, or runs guests of another architecture than ours
  */
 export async function probeCapabilities(
   binary: QemuBinary,
   options: CapabilityProbeOptions,
 ): Promise<QemuCapabilities> {
-  const { clock, timeoutMs, signal } = options;
+  const { clock, timeoutMs, signal, user } = options;
   // Each build has one of both; the second is tried where the first is missing.
   const args = ["-machine", "none", "-accel", "tcg", "-accel", "kvm", "-S"];
   const capabilities = await withThrowawayQemu(
     binary.path,
     args,
-    { clock, timeoutMs, signal, operation: "asking QEMU what it can do" },
+    { clock, timeoutMs, signal, user, operation: "asking QEMU what it can do" },
     ({ monitor }) => ask(monitor),
   );
   if (!isOldEnough(capabilities)) {
@@ -40,17 +43,23 @@ export async function probeCapabilities(
       },
     );
   }
-  if (capabilities.target !== "x86_64") {
-    throw new HypervisorUnavailableError(`this QEMU runs ${capabilities.target} guests; x86_64 is needed`, {
-      retryable: false,
-      detail: binary.path,
-    });
+  if (!TARGETS.some((target) => target === capabilities.target)) {
+    throw new HypervisorUnavailableError(
+      `this QEMU runs ${capabilities.target} guests; ${TARGETS.join(" or ")} is needed`,
+      {
+        retryable: false,
+        detail: binary.path,
+      },
+    );
   }
   return capabilities;
 }
 
+/** Types that back ends of devices are kinds of. */
+const BACK_ENDS = ["user-creatable", "chardev", "tpm-backend"] as const;
+
 async function ask(monitor: QmpClient): Promise<QemuCapabilities> {
-  const [version, target, machines, commands, devices, accelerators, schema] = await Promise.all([
+  const [version, target, machines, commands, devices, accelerators, schema, ...backEnds] = await Promise.all([
     monitor.execute("query-version"),
     monitor.execute("query-target"),
     monitor.execute("query-machines"),
@@ -58,6 +67,7 @@ async function ask(monitor: QmpClient): Promise<QemuCapabilities> {
     monitor.execute("qom-list-types", { implements: "device", abstract: false }),
     monitor.execute("qom-list-types", { implements: "accel", abstract: false }),
     monitor.execute("query-qmp-schema"),
+    ...BACK_ENDS.map((type) => monitor.execute("qom-list-types", { implements: type, abstract: false })),
   ]);
   const { major, minor, micro } = version.qemu;
   return {
@@ -67,6 +77,7 @@ async function ask(monitor: QmpClient): Promise<QemuCapabilities> {
     machines: machines.map(readMachine),
     commands: commands.map(({ name }) => name).sort(),
     devices: devices.map(({ name }) => name).sort(),
+    objects: [...new Set(backEnds.flat().map(({ name }) => name))].sort(),
     accelerators: accelerators.map(({ name }) => name.replace(/-accel$/, "")).sort(),
     screenshotFormats: screenshotFormats(schema),
   };

@@ -4,11 +4,14 @@ import { readFile } from "node:fs/promises";
 import { release } from "node:os";
 import { StateCorruptError, check, isHyperviseError } from "../../core/index.js";
 import type { Check, JsonValue, StateStore } from "../../core/index.js";
+import type { Credentials } from "../access/credentials.js";
 import type { QemuBinary } from "../binary.js";
 import type { QemuCapabilities } from "../plan/capabilities.js";
+import type { Accelerator } from "../plan/command-line.js";
+import type { CpuCapabilities } from "../plan/cpu.js";
 import type { AcceleratorVerdict } from "./accelerator-probe.js";
 
-const VERSION = 1;
+const VERSION = 2;
 const name = check.string({ max: 255 });
 const names = check.array(name, { max: 65_536 });
 const count = check.integer({ min: 0 });
@@ -20,8 +23,15 @@ const capabilitiesCheck: Check<QemuCapabilities> = check.object({
   machines: check.array(check.object({ name, alias: check.optional(name), cpuMax: count }), { max: 4096 }),
   commands: names,
   devices: names,
+  objects: names,
   accelerators: names,
   screenshotFormats: names,
+});
+
+const cpusCheck: Check<CpuCapabilities> = check.object({
+  models: check.array(check.object({ name, runnable: check.boolean() }), { max: 4096 }),
+  nearest: check.optional(name),
+  features: names,
 });
 
 const verdictCheck: Check<AcceleratorVerdict> = check.object({
@@ -44,16 +54,27 @@ export class ProbeCache {
   }
 
   /**
-   * Whether KVM works with a CPU model, by the binary, the kernel and the boot of the host: a host that was too busy for the probe once must not be
+   * Whether KVM works with a CPU model for a user, by the binary, the kernel and the boot of the host: a host that was too busy for the probe once must not be
    * without KVM for good.
    */
   async accelerator(
     binary: QemuBinary,
     cpuModel: string,
     probe: () => Promise<AcceleratorVerdict>,
+    user?: Credentials,
   ): Promise<AcceleratorVerdict> {
-    const key = `accelerator/${digest([binary, cpuModel, release(), await hostCpu(), await bootId()])}`;
+    const key = `accelerator/${digest([binary, cpuModel, ...(user === undefined ? [] : [user]), release(), await hostCpu(), await bootId()])}`;
     return this.#lookUp(key, verdictCheck, probe, (verdict) => verdict.lasting);
+  }
+
+  /** Which CPUs guests can have under an accelerator, by the binary, the kernel and the boot of the host. */
+  async cpus(
+    binary: QemuBinary,
+    accelerator: Accelerator,
+    probe: () => Promise<CpuCapabilities>,
+  ): Promise<CpuCapabilities> {
+    const key = `cpus/${digest([binary, accelerator, release(), await hostCpu(), await bootId()])}`;
+    return this.#lookUp(key, cpusCheck, probe, () => true);
   }
 
   async #lookUp<T>(key: string, read: Check<T>, probe: () => Promise<T>, keep: (value: T) => boolean): Promise<T> {

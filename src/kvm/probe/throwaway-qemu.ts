@@ -6,6 +6,7 @@ import { Deadline, withDeadline } from "../../core/index.js";
 import type { Clock } from "../../core/index.js";
 import { HypervisorUnavailableError } from "../../driver/index.js";
 import { QmpClient } from "../../qmp/index.js";
+import type { Credentials } from "../access/credentials.js";
 import { qemuEnvironment, spawnFailed } from "../binary.js";
 import type { ProcessEnd } from "../events.js";
 
@@ -23,6 +24,8 @@ export interface ThrowawayOptions {
   readonly timeoutMs: number;
   readonly operation: string;
   readonly signal?: AbortSignal | undefined;
+  /** Whom the binary runs as; default: this process's own user. */
+  readonly user?: Credentials | undefined;
 }
 
 /**
@@ -36,7 +39,7 @@ export async function withThrowawayQemu<T>(
   options: ThrowawayOptions,
   use: (qemu: ThrowawayQemu, deadline: Deadline) => Promise<T>,
 ): Promise<T> {
-  const { clock, timeoutMs, operation, signal } = options;
+  const { clock, timeoutMs, operation, signal, user } = options;
   const deadline = Deadline.after(timeoutMs, { clock, operation, signal });
   const child = spawn(binary, ["-nodefaults", "-no-user-config", "-display", "none", ...args, ...MONITOR], {
     stdio: ["ignore", "ignore", "pipe", "pipe"],
@@ -44,6 +47,7 @@ export async function withThrowawayQemu<T>(
     cwd: "/",
     // A group of its own: the binary may be a script that starts others.
     detached: true,
+    ...user,
   });
   const { started, ended } = watch(child);
   try {

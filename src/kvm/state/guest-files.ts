@@ -10,6 +10,8 @@ export interface StateLayout {
   readonly root: string;
   readonly cache: string;
   readonly guests: string;
+  /** Which files were given to the user that QEMU runs as. */
+  readonly access: string;
 }
 
 export function layoutOf(stateDirectory: string): StateLayout {
@@ -17,6 +19,7 @@ export function layoutOf(stateDirectory: string): StateLayout {
     root: stateDirectory,
     cache: join(stateDirectory, "cache"),
     guests: join(stateDirectory, "guests"),
+    access: join(stateDirectory, "access"),
   };
 }
 

@@ -3,9 +3,16 @@ import { InvalidArgumentError, StateCorruptError, check } from "../../core/index
 import type { Check, JsonValue } from "../../core/index.js";
 import type { GuestDefinition, PowerState } from "../../driver/index.js";
 import { definitionCheck } from "../definition-check.js";
+import { firmwareFilesCheck } from "../firmware/firmware-descriptor.js";
 import type { Accelerator } from "../plan/command-line.js";
 import type { DeviceBinding, Hardware } from "../plan/hardware.js";
+import { workCheck, checkpointsCheck } from "./guest-work.js";
+import type { GuestWork, Checkpoint } from "./guest-work.js";
 import { KVM_MACHINES, MAX_PORTS, SLOT_POOLS } from "../plan/topology.js";
+import { migrationCheck } from "./migration-record.js";
+import type { MigrationRecord } from "./migration-record.js";
+import { savedMemoryCheck } from "./saved-memory.js";
+import type { SavedMemory } from "./saved-memory.js";
 
 /** The layout that this release writes. */
 export const GUEST_STATE_VERSION = 1;
@@ -37,25 +44,37 @@ export interface GuestState {
   readonly definition: GuestDefinition;
   readonly hardware: Hardware;
   readonly process?: ProcessRecord;
+  readonly work?: GuestWork;
+  readonly checkpoints?: readonly Checkpoint[];
   /** How the guest left memory. Absent when it never was in memory, or is. */
   readonly end?: { readonly state: "shutdown" | "crashed"; readonly at: number; readonly detail?: string };
+  /** While the guest is on its way to another host, or from one. */
+  readonly migration?: MigrationRecord;
+  /** While the guest's memory is on disk. */
+  readonly saved?: SavedMemory;
 }
 
 const bindingCheck: Check<DeviceBinding> = check.object({
-  kind: check.oneOf(["disk", "nic", "controller"]),
+  kind: check.oneOf(["disk", "nic", "device", "memory", "controller"]),
   id: check.string({ max: 255 }),
   handle: check.string({ max: 64, charset: "name" }),
   pool: check.oneOf(SLOT_POOLS),
   slot: check.integer({ min: 0, max: 255 }),
   phase: check.optional(check.oneOf(["attaching", "detaching"])),
+  acpiIndex: check.optional(check.integer({ min: 1, max: 16_383 })),
+  sizeMiB: check.optional(check.integer({ min: 0, max: 67_108_864 })),
 });
 
-const hardwareCheck: Check<Hardware> = check.object({
+/** The hardware of a guest as plain, frozen data. */
+export const hardwareCheck: Check<Hardware> = check.object({
   machine: check.oneOf(KVM_MACHINES),
   machineType: check.string({ max: 64, charset: "name" }),
   ports: check.integer({ min: 0, max: MAX_PORTS }),
   nextHandle: check.integer({ min: 0 }),
   bindings: check.array(bindingCheck, { max: 1024 }),
+  bootMemoryMiB: check.optional(check.integer({ min: 1, max: 67_108_864 })),
+  firmware: check.optional(firmwareFilesCheck),
+  generationId: check.optional(check.uuid()),
 });
 
 const processCheck: Check<ProcessRecord> = check.object({
@@ -72,6 +91,8 @@ const stateCheck: Check<GuestState> = check.object({
   definition: definitionCheck,
   hardware: hardwareCheck,
   process: check.optional(processCheck),
+  work: check.optional(workCheck),
+  checkpoints: check.optional(checkpointsCheck),
   end: check.optional(
     check.object({
       state: check.oneOf(["shutdown", "crashed"]),
@@ -79,6 +100,8 @@ const stateCheck: Check<GuestState> = check.object({
       detail: check.optional(check.string({ min: 0, max: 65_536, charset: "text" })),
     }),
   ),
+  migration: check.optional(migrationCheck),
+  saved: check.optional(savedMemoryCheck),
 });
 
 /**

@@ -1,7 +1,7 @@
 /** The states of all guests of a state directory: one directory a guest, its state written in one step. */
 import { randomUUID } from "node:crypto";
 import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { ConflictError, StateCorruptError, asError } from "../../core/index.js";
 import type { JsonValue } from "../../core/index.js";
 import { HostIoError, ensureDirectory, readJsonFile, removeFile, writeFileAtomic } from "../../host/index.js";
@@ -30,6 +30,11 @@ export class GuestStore {
 
   files(uuid: string): GuestFiles {
     return guestFiles(this.#layout, uuid);
+  }
+
+  /** Whether a directory is one of a guest that this store has, had or may have. */
+  holds(directory: string): boolean {
+    return dirname(directory) === this.#layout.guests;
   }
 
   /** Reads all guests, and removes what a process that died has left half-made or half-removed. */

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, readdir, readFile, truncate, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, it } from "vitest";
 import type { ComputeDriver, InstanceRef } from "../../../src/driver/index.js";
@@ -14,6 +14,19 @@ const FACETS = [
   "pause",
   "volumes",
   "volumeExtend",
+  "volumeSwap",
+  "volumeSnapshots",
+  "removableMedia",
+  "diskLimits",
+  "backups",
+  "memoryDump",
+  "vcpuHotplug",
+  "memoryHotplug",
+  "balloon",
+  "devices",
+  "vncConsole",
+  "spiceConsole",
+  "consolePasswords",
   "interfaces",
   "snapshots",
   "quiesce",
@@ -30,6 +43,9 @@ const FACETS = [
   "firewall",
   "imageCache",
   "hostCpuStatistics",
+  "templates",
+  "suspend",
+  "liveMigration",
 ] as const;
 
 /** Real QEMU, real disks, TAPs on a real bridge with a DHCP server; guests of the distribution's kernel. */
@@ -43,9 +59,11 @@ async function openKvm(): Promise<ContractSubject> {
   for (const id of ["guest", "other"]) await images.import({ id, format: "qcow2", path: guest.disk });
   await mkdir(volumeDirectory);
 
-  const open = (): KvmDriver =>
+  const destinationDirectory = join(directory.path, "destination");
+  const open = (at = stateDirectory): KvmDriver =>
     new KvmDriver({
-      stateDirectory,
+      stateDirectory: at,
+      migration: { transport: "unix" },
       accelerator: "auto",
       volumeDirectories: [volumeDirectory],
       collaborators: { images },
@@ -80,7 +98,12 @@ async function openKvm(): Promise<ContractSubject> {
       await truncate(path, 16 * 1_048_576);
       return { volumeId, type: "local", data: { path, format: "raw" } };
     },
+    exportDirectory: () => mkdtemp(join(directory.path, "exports-")),
     growVolume: ({ data }, sizeBytes) => truncate(String(data["path"]), sizeBytes),
+    destination: async () => {
+      const other = open(destinationDirectory);
+      return { driver: other, dispose: () => other.close() };
+    },
     restart: async () => {
       await driver.close();
       driver = open();
@@ -94,7 +117,9 @@ async function openKvm(): Promise<ContractSubject> {
     waitUntilBooted: (current, instance) => waitUntilReady(current, instance),
     residue: async () => {
       const lines = await collectResidue({
-        directories: [join(stateDirectory, "guests"), join(stateDirectory, "disks"), join(stateDirectory, "records")],
+        directories: [stateDirectory, destinationDirectory].flatMap((state) =>
+          ["guests", "disks", "records"].map((name) => join(state, name)),
+        ),
       });
       // Directories that the stores keep, empty, are no residue.
       return [...lines].filter((line) => !/^directory .*\/(records\/[a-z-]+|disks\/\.[a-z-]+)$/.test(line)).sort();

@@ -1,18 +1,13 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { readdir } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { KvmHypervisor } from "../../../src/kvm/index.js";
 import { QmpClient } from "../../../src/qmp/index.js";
 import { requirePackages } from "../../lab/index.js";
+import { crashDriver } from "./crash-driver.js";
 import type { CrashPoint, CrashRequest, CrashStep } from "./driver-child.js";
 import { KvmLab, disk, isDead, nic } from "./lab.js";
 
 type Guest = Awaited<ReturnType<KvmHypervisor["define"]>>;
-
-const child = fileURLToPath(new URL("driver-child.ts", import.meta.url));
-const root = fileURLToPath(new URL("../../../", import.meta.url));
 
 beforeAll(() => requirePackages("qemu-system-x86_64"));
 
@@ -23,7 +18,7 @@ async function crash(
   step: CrashStep,
   point: CrashPoint,
 ): Promise<{ readonly request: CrashRequest; readonly survived: boolean }> {
-  const definition = await lab.definition();
+  const definition = await lab.definition({ hardware: { cpu: { maxVcpus: 2 }, memory: { maxMiB: 512 } } });
   lab.note(definition.uuid);
   const request: CrashRequest = {
     stateDirectory: lab.stateDirectory,
@@ -34,18 +29,7 @@ async function crash(
     step,
     point,
   };
-  await lab.hypervisor.close();
-  const driver = spawn(process.execPath, ["--import", "tsx", child, JSON.stringify(request)], {
-    cwd: root,
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let said = "";
-  driver.stdout.on("data", (chunk: Buffer) => (said += chunk.toString()));
-  driver.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));
-  const [, signal] = (await once(driver, "close")) as [number | null, string | null];
-  expect(signal, said).toBe("SIGKILL");
-  await lab.reopen();
-  return { request, survived: said.includes("survived") };
+  return { request, survived: await crashDriver(lab, request) };
 }
 
 /** What QEMU has of plugged devices is what the definition says, once nothing is under way. */
@@ -64,6 +48,12 @@ async function expectConsistent(lab: KvmLab, guest: Guest): Promise<void> {
   expect(devices.filter((name) => /^disk\d/.test(name))).toHaveLength(disks.length);
   expect(devices.filter((name) => /^nic\d/.test(name))).toHaveLength(nics.length);
   expect(nodes.filter((name) => /^disk\d+-format$/.test(name))).toHaveLength(disks.length);
+  const { vcpus, memoryMiB } = await guest.definition();
+  expect(await monitor.execute("query-cpus-fast")).toHaveLength(vcpus);
+  const memory = await monitor.execute("query-memory-size-summary");
+  expect((Number(memory["base-memory"]) + Number(memory["plugged-memory"])) / 1_048_576).toBe(memoryMiB);
+  const objects = (await monitor.execute("qom-list", { path: "/objects" })).map(({ name }) => name);
+  expect(objects.filter((name) => /^memory\d+-ram$/.test(name))).toHaveLength(memoryMiB > 32 ? 1 : 0);
 }
 
 /** Nothing stands in the way of the next calls, and nothing is left after them. */
@@ -111,6 +101,12 @@ const scenarios: readonly {
     before: ["define", "start", "attachNic"],
     points: [...points("write"), ...points("device_del")],
   },
+  {
+    step: "setMemory",
+    before: ["define", "start"],
+    points: [...points("write"), ...points("object-add"), ...points("device_add")],
+  },
+  { step: "setVcpus", before: ["define", "start"], points: [...points("device_add"), ...points("write")] },
   { step: "kill", before: ["define", "start"], points: [...points("quit"), ...points("write")] },
   { step: "undefine", before: ["define"], points: points("write") },
 ];

@@ -3,19 +3,24 @@ import childProcess from "node:child_process";
 import fsp from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
 import { Socket } from "node:net";
-import type { GuestDefinition, GuestDisk, GuestNic } from "../../../src/driver/index.js";
+import type { GuestDefinition, GuestDisk, GuestNic, GuestTemplate } from "../../../src/driver/index.js";
 
 export interface CrashRequest {
   readonly stateDirectory: string;
   readonly definition: GuestDefinition;
   readonly disk: GuestDisk;
   readonly nic: GuestNic;
+  /** What the work on disk `data` is done with. */
+  readonly target?: { readonly path: string; readonly format: "raw" | "qcow2" };
   /** Done before; then the process is armed. */
   readonly before: readonly CrashStep[];
   readonly step: CrashStep;
   readonly point: CrashPoint;
 }
-export type CrashStep = "define" | "start" | "attachDisk" | "attachNic" | "detachNic" | "pause" | "kill" | "undefine";
+export type CrashStep =
+  | ("define" | "start" | "attachDisk" | "attachNic" | "detachNic" | "setMemory" | "setVcpus" | "pause" | "kill" | "undefine")
+  | ("save" | "restore" | "saveTemplate" | "startFromTemplate")
+  | ("mirrorDisk" | "snapshotDisk" | "commitDisk" | "backup" | "changeMedium");
 /** `write`: the replacing of a state file. `spawn`: the start of QEMU. Others are QMP commands. */
 export interface CrashPoint {
   readonly what: string;
@@ -25,6 +30,8 @@ export interface CrashPoint {
 }
 
 const request = JSON.parse(process.argv[2] ?? "null") as CrashRequest;
+const target = request.target ?? { path: "/", format: "raw" };
+let template: GuestTemplate | undefined;
 let armed = false;
 let passed = 0;
 
@@ -86,11 +93,33 @@ async function run(step: CrashStep): Promise<void> {
       return guest.attachDisk(request.disk);
     case "attachNic":
       return guest.attachNic(request.nic);
+    case "setMemory":
+      return guest.setMemory(request.definition.memoryMiB + 128);
+    case "setVcpus":
+      return guest.setVcpus(2);
     case "detachNic":
       await guest.detachNic(request.nic.id, { timeoutMs: 1_000 });
       return;
     case "pause":
       return guest.pause();
+    case "mirrorDisk":
+    case "snapshotDisk":
+    case "commitDisk":
+    case "changeMedium":
+      return guest[step]("data", { type: "file", ...target });
+    case "backup":
+      return guest.backup({ disks: [{ diskId: "data", ...target }], checkpoint: "one" });
+    case "saveTemplate": {
+      const disks = (["root", "data"] as const).map((diskId) => ({ diskId, path: `${target.path}.${diskId}`, format: target.format }));
+      const memoryPath = `${target.path}.memory`;
+      template = { ...(await guest.saveTemplate({ memoryPath, disks })), memoryPath, definition: await guest.definition() };
+      return;
+    }
+    case "startFromTemplate":
+      return guest.startFromTemplate(template!);
+    case "save":
+    case "restore":
+      return guest.suspend[step]();
     case "kill":
       return guest.kill();
     case "undefine":

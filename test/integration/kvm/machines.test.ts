@@ -3,50 +3,67 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { GuestDefinition } from "../../../src/driver/index.js";
+import { findVirtiofsd } from "../../../src/kvm/firmware/read-descriptors.js";
 import { QmpClient } from "../../../src/qmp/index.js";
 import { bootSector, requirePackages, run, testGuest } from "../../lab/index.js";
 import { KvmLab, disk, inGuest, nic, waitForConsole, waitReady } from "./lab.js";
 
 const plans = fileURLToPath(new URL("../../unit/kvm/plans/", import.meta.url));
-const cases = readdirSync(plans).filter((name) => name.endsWith(".json"));
+interface Case {
+  readonly definition: GuestDefinition;
+  readonly target?: "aarch64";
+  /** False for what wants a host that a test has not. */
+  readonly runnable?: false;
+}
+const cases = readdirSync(plans)
+  .filter((name) => name.endsWith(".json"))
+  .map((name) => ({ name, ...(JSON.parse(readFileSync(join(plans, name), "utf8")) as Case) }))
+  .filter(({ runnable }) => runnable !== false);
 
 let lab: KvmLab;
 beforeAll(async () => {
-  requirePackages("qemu-system-x86_64", "qemu-img");
+  requirePackages("qemu-system-x86_64", "qemu-img", "ovmf", "swtpm", "qemu-system-aarch64", "aavmf");
   lab = await KvmLab.open();
 });
 afterAll(() => lab?.[Symbol.asyncDispose]());
 
 /** The devices that a guest has, as QEMU tells. */
-async function devicesOf(uuid: string): Promise<string[]> {
+async function devicesOf(lab: KvmLab, uuid: string): Promise<string[]> {
   await using monitor = await QmpClient.open({ path: lab.file(uuid, "tools.sock") });
   return (await monitor.execute("qom-list", { path: "/machine/peripheral" })).map(({ name }) => name);
 }
 
 describe("QEMU takes the command line", () => {
-  it.each(cases)("that is written down in %s", async (name) => {
-    const written = JSON.parse(readFileSync(join(plans, name), "utf8")) as { readonly definition: GuestDefinition };
+  it.each(cases)("that is written down in $name", async ({ name, definition: written, target }) => {
     const { kernel, initrd } = await testGuest();
-    const definition = await lab.definition({
-      ...written.definition,
+    await using arm = target === "aarch64" ? await KvmLab.open({ qemuBinary: "qemu-system-aarch64" }) : undefined;
+    const on = arm ?? lab;
+    const { hardware } = written;
+    // Up to QEMU 7.2 it comes with QEMU; later it is a package that not everybody has.
+    const served = (await findVirtiofsd()) !== undefined;
+    const filesystems = hardware?.filesystems?.filter(({ driver }) => served || driver === "9p") ?? [];
+    const definition = await on.definition({
+      ...written,
+      ...(hardware === undefined ? {} : { hardware: { ...hardware, filesystems } }),
       uuid: crypto.randomUUID(),
       name: name.replace(".json", ""),
       // What the host lacks is left out: block devices, NBD servers, TAPs.
       disks: await Promise.all(
-        written.definition.disks.map(async (planned) => {
-          const path = lab.directory.file(`${name}-${planned.id}`);
-          await run(["qemu-img", "create", "-q", "-f", planned.source.format, path, "1M"]);
+        written.disks.map(async (planned) => {
+          if (planned.source === undefined) return planned;
+          const path = on.directory.file(`${name}-${planned.id}`);
+          await run(["qemu-img", "create", "-q", "-f", planned.source.format, path, "1440K"]);
           return { ...planned, source: { type: "file", path, format: planned.source.format } as const };
         }),
       ),
-      nics: written.definition.nics.map((planned) => ({ ...planned, queues: 1, backend: { type: "user" } as const })),
-      ...(written.definition.kernel === undefined
+      nics: written.nics.map((planned) => ({ ...planned, queues: 1, backend: { type: "user" } as const })),
+      ...(written.kernel === undefined
         ? {}
-        : { kernel: { ...written.definition.kernel, kernelPath: kernel, ramdiskPath: initrd } }),
+        : { kernel: { ...written.kernel, kernelPath: kernel, ramdiskPath: initrd } }),
     });
-    const guest = await lab.define(definition);
+    const guest = await on.define(definition);
     await guest.start({ paused: true });
-    const devices = await devicesOf(guest.uuid);
+    const devices = await devicesOf(on, guest.uuid);
     const count = (kind: string): number => devices.filter((device) => new RegExp(`^${kind}\\d+$`).test(device)).length;
     expect(count("disk")).toBe(definition.disks.length);
     expect(count("nic")).toBe(definition.nics.length);

@@ -44,7 +44,7 @@ describe("the QEMU that is installed", () => {
   it("is judged under KVM within the probe's time, whatever the host's KVM does", async () => {
     const probe = { clock: systemClock, timeoutMs: 3_000 };
     for (const cpuModel of ["host", "qemu64"]) {
-      const verdict = await probeKvm(binary, { accelerators: ["kvm"] }, { ...probe, cpuModel });
+      const verdict = await probeKvm(binary, { accelerators: ["kvm"], target: "x86_64" }, { ...probe, cpuModel });
       expect(verdict.reason).not.toBe("");
     }
   });

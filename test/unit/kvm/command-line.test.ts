@@ -5,11 +5,13 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { GuestDefinition } from "../../../src/driver/index.js";
 import { checkDefinition, machineOf } from "../../../src/kvm/definition-check.js";
+import { completeHardware } from "../../../src/kvm/firmware/complete-hardware.js";
+import { checkSupport } from "../../../src/kvm/hardware-check.js";
 import { escapeOption, planCommandLine } from "../../../src/kvm/plan/command-line.js";
 import type { CommandLineRequest, NetworkAccess } from "../../../src/kvm/plan/command-line.js";
 import { machineNamed } from "../../../src/kvm/plan/capabilities.js";
 import { planHardware } from "../../../src/kvm/plan/hardware.js";
-import { qemu72 } from "./capabilities.js";
+import { qemu72, qemuArm72, wholeHost } from "./capabilities.js";
 
 interface Case {
   readonly definition: GuestDefinition;
@@ -17,6 +19,7 @@ interface Case {
   readonly cpuModel?: string;
   readonly hotplugPorts?: number;
   readonly network?: NetworkAccess;
+  readonly target?: "x86_64" | "aarch64";
 }
 
 const folder = fileURLToPath(new URL("plans/", import.meta.url));
@@ -25,15 +28,29 @@ const cases = readdirSync(folder)
   .map((name) => name.slice(0, -".json".length));
 
 function plan(input: Case) {
-  const definition = checkDefinition(input.definition, qemu72);
-  const machine = machineOf(definition);
-  const machineType = machineNamed(qemu72, machine)?.name ?? machine;
-  const hardware = planHardware(definition, machine, { machineType, hotplugPorts: input.hotplugPorts ?? 2 });
+  const capabilities = input.target === "aarch64" ? qemuArm72 : qemu72;
+  const accelerator = input.accelerator ?? "tcg";
+  const definition = checkDefinition(input.definition, capabilities);
+  const machine = machineOf(definition, capabilities);
+  checkSupport(definition, machine, capabilities, accelerator, wholeHost);
+  const machineType = machineNamed(capabilities, machine)?.name ?? machine;
+  const { hotplugPorts = 2 } = input;
+  const hardware = completeHardware({
+    definition,
+    hardware: planHardware(definition, machine, { machineType, hotplugPorts }),
+    firmware: wholeHost.firmware,
+    architecture: capabilities.target,
+    canTellGeneration: capabilities.devices.includes("vmgenid"),
+    newId: () => "0b0c5c5e-5f50-4d0b-8a35-6c4f2f0c1aff",
+  });
   const request: CommandLineRequest = {
     definition,
     hardware,
-    capabilities: qemu72,
-    accelerator: input.accelerator ?? "tcg",
+    capabilities,
+    accelerator,
+    cpu: wholeHost.cpu,
+    helpers: wholeHost.helpers,
+    spicePort: 5999,
     cpuModel: input.cpuModel ?? "max",
     network: input.network ?? { taps: "descriptors", vhost: false },
     pidFile: "/state/guests/qemu.pid",
@@ -42,7 +59,7 @@ function plan(input: Case) {
 }
 
 /** Options, each with its value on its line. */
-function lines({ args, descriptors }: ReturnType<typeof plan>): string {
+function lines({ args, descriptors, helpers }: ReturnType<typeof plan>): string {
   const text: string[] = [];
   for (const argument of args) {
     if (argument.startsWith("-") && !argument.startsWith("-append")) text.push(argument);
@@ -51,7 +68,8 @@ function lines({ args, descriptors }: ReturnType<typeof plan>): string {
   const inherited = descriptors.map(
     (entry) => `# fd ${entry.fd}: ${entry.what}${"nicId" in entry ? ` ${entry.nicId} queue ${entry.queue}` : ""}`,
   );
-  return [...text, ...inherited, ""].join("\n");
+  const beside = helpers.map(({ binary, args: its }) => `# ${[binary, ...its].join(" ")}`);
+  return [...text, ...inherited, ...beside, ""].join("\n");
 }
 
 describe("the command line of a guest", () => {
@@ -65,6 +83,48 @@ describe("the command line of a guest", () => {
     expect(plan(input)).toEqual(plan(input));
   });
 });
+
+/** What a value is made of, without what it says: the members of JSON, the keys of `key=value` pairs. */
+function shapeOf(argument: string): string {
+  if (argument.startsWith("{")) return JSON.stringify(Object.keys(JSON.parse(argument) as object));
+  const pairs = argument.replaceAll(",,", "").split(",");
+  return pairs.length === 1
+    ? argument.startsWith("-")
+      ? argument
+      : ""
+    : pairs.map((pair) => pair.split("=", 1)[0]).join();
+}
+
+const texts9 = (text: string): readonly string[] => Array.from({ length: 9 }, () => text);
+
+function isAccepted(definition: GuestDefinition): boolean {
+  try {
+    checkDefinition(definition, qemu72);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A guest in whose hardware these texts stand, wherever there may be some. */
+function withTexts([a, b, c, d, e, f, g, h, i]: readonly string[]): GuestDefinition {
+  const base = (JSON.parse(readFileSync(join(folder, "q35.json"), "utf8")) as Case).definition;
+  return {
+    ...base,
+    firmware: "uefi",
+    hardware: {
+      memory: { backing: "file", directory: `/m/${a}` },
+      uefi: { codePath: `/c/${b}`, variablesTemplatePath: `/v/${c}` },
+      vnc: { address: "::1", tlsDirectory: `/t/${d}` },
+      spice: { address: "127.0.0.1", tlsDirectory: `/s/${e}` },
+      filesystems: [
+        { tag: "nine", path: `/f/${f}`, driver: "9p" },
+        { tag: "virtio", path: `/w/${String(g).replaceAll(/[,\\\\]/g, "")}`, driver: "virtiofs" },
+      ],
+      smbios: { system: { product: h as string, serial: i as string }, oemStrings: [a as string, b as string] },
+    },
+  };
+}
 
 describe("what a definition holds", () => {
   const hostile = fc.string({ unit: fc.constantFrom(...",\"'=\\{}[]: -;$`\nab/."), minLength: 1, maxLength: 40 });
@@ -118,6 +178,21 @@ describe("what a definition holds", () => {
     );
   });
 
+  it("adds neither option nor member, whatever any text of the hardware says", () => {
+    const names = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+    const shape = ({ args }: ReturnType<typeof plan>): readonly string[] => args.map(shapeOf);
+    const plain = shape(plan({ definition: withTexts(names) }));
+    fc.assert(
+      fc.property(fc.array(hostile, { minLength: 9, maxLength: 9 }), (texts) => {
+        const definition = withTexts(texts);
+        fc.pre(isAccepted(definition));
+        expect(shape(plan({ definition }))).toEqual(plain);
+      }),
+      { numRuns: 300 },
+    );
+    expect(isAccepted(withTexts(texts9(',id=x"}')))).toBe(true);
+  });
+
   it("stays one value behind doubled commas", () => {
     fc.assert(
       fc.property(hostile, (text) => {
@@ -159,7 +234,7 @@ describe("what a definition holds", () => {
 
   it.each([
     ["a machine of another architecture", { machine: "virt" }],
-    ["UEFI", { firmware: "uefi" }],
+    ["UEFI of a microvm", { machine: "microvm", firmware: "uefi", kernel: { kernelPath: "/k" }, disks: [] }],
     [
       "an IDE disk of a microvm",
       { machine: "microvm", kernel: { kernelPath: "/k" }, disks: [{ ...base.definition.disks[0], bus: "ide" }] },

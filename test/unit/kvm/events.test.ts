@@ -78,6 +78,20 @@ describe("events of a guest's vCPUs", () => {
   });
 });
 
+describe("events of a guest whose memory is being moved", () => {
+  const moving: GuestView = { ...running, moving: true };
+  it("that QEMU causes by itself are no news", () => {
+    for (const status of ["finish-migrate", "postmigrate", "paused", "running", undefined]) {
+      expect(follow(moving, [event("STOP"), event("RESUME")], status)).toEqual({ view: moving, reports: [] });
+    }
+    expect(follow(asked(moving, "cont"), [event("RESUME")])).toEqual({ view: moving, reports: [] });
+  });
+  it("tell of a guest that breaks, or runs out of disk, all the same", () => {
+    expect(follow(moving, [event("STOP")], "guest-panicked").reports).toMatchObject([{ transition: "crashed" }]);
+    expect(follow(moving, [event("STOP")], "io-error").reports).toMatchObject([{ transition: "paused", detail: "io-error" }]);
+  });
+});
+
 describe("resets", () => {
   const at = (seconds: number, guest: boolean): QmpEvent => ({
     ...event("RESET", { guest, reason: guest ? "guest-reset" : "host-qmp-system-reset" }),

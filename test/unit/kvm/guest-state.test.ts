@@ -7,7 +7,9 @@ import type { GuestState } from "../../../src/kvm/state/guest-state.js";
 import {
   endedState,
   withLiveState,
+  withMigration,
   withProcess,
+  withSavedMemory,
   withoutDevice,
   withoutProcess,
 } from "../../../src/kvm/state/state-changes.js";
@@ -22,6 +24,7 @@ const base: GuestState = (() => {
   };
 })();
 const process = { bootId: "boot", pid: 42, startTime: 7, startedAt: 1, accelerator: "tcg", state: "running" } as const;
+const leaving = { role: "source", phase: "switchover", wasRunning: true, copied: ["disk0"] } as const;
 const corrupt = expect.objectContaining({ code: "STATE_CORRUPT" }) as Error;
 
 describe("the state of a guest", () => {
@@ -30,6 +33,9 @@ describe("the state of a guest", () => {
     ["running", withProcess(base, process)],
     ["paused", withProcess(base, { ...process, state: "paused" })],
     ["being plugged", { ...base, hardware: withPhase(base.hardware, "disk1", "attaching") }],
+    ["leaving", withMigration(withProcess(base, process), leaving)],
+    ["waited for", withMigration(base, { role: "destination", phase: "waiting", paused: true })],
+    ["suspended", withSavedMemory(base, { phase: "saved", wasRunning: true, at: 9 })],
     ["ended", endedState(withProcess(base, process), { state: "crashed", at: 5, detail: "QEMU ended with status 1" })],
   ] as const)("comes back from its file as it was: %s", (_, state) => {
     const text = JSON.stringify(formatGuestState(state));
@@ -101,6 +107,15 @@ describe("changes of the state", () => {
     expect(withLiveState(base, "paused")).toBe(base);
     expect(withLiveState(running, "paused").process?.state).toBe("paused");
     expect(withoutProcess(running)).toEqual(base);
+  });
+
+  it("keep whole memory of a guest that has ended, and forget what was being written", () => {
+    const end = { state: "shutdown", at: 1 } as const;
+    const saved = { phase: "saved", wasRunning: true, at: 1 } as const;
+    expect(endedState(withSavedMemory(base, saved), end).saved).toEqual(saved);
+    for (const phase of ["saving", "copied"] as const)
+      expect(endedState(withSavedMemory(base, { ...saved, phase }), end).saved).toBeUndefined();
+    expect(endedState(withMigration(base, leaving), end).migration).toEqual({ ...leaving, phase: "departed" });
   });
 
   it("make QEMU's last words printable", () => {

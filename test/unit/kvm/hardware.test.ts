@@ -114,3 +114,62 @@ describe("the hardware of a guest", () => {
     );
   });
 });
+
+describe("parts that stay", () => {
+  const slotsFor = (hardware: GuestDefinition["hardware"], machine: KvmMachine = "q35", previous?: Hardware) =>
+    planHardware(definition({ nics: [], ...(hardware === undefined ? {} : { hardware }) }), machine, policy, previous);
+
+  it("are cards above the root ports, or in a port of their own; on a pc among all others", () => {
+    const wanted = {
+      sound: { model: "ich9" },
+      watchdog: { model: "i6300esb", action: "none" },
+      vsock: { cid: 3 },
+      filesystems: [{ tag: "data", path: "/d", driver: "9p" }],
+      vnc: {},
+    } as const;
+    const parts = { sound0: "root 24", watchdog0: "root 25", vsock0: "port 0", "fs-data": "port 1", pointer0: "usb 0" };
+    expect(slots(slotsFor(wanted))).toEqual({ ...parts, root: "port 2" });
+    expect(slots(slotsFor(wanted, "pc"))).toMatchObject({ sound0: "pci 8", "fs-data": "pci 11", root: "pci 12" });
+    expect(() => slotsFor({ sound: { model: "usb" } }, "microvm")).toThrow(code("NOT_SUPPORTED"));
+  });
+
+  it("leave the disks where they were, and go when they are not wanted", () => {
+    const before = slotsFor(undefined);
+    const after = slotsFor({ vsock: { cid: 3 } }, "q35", before);
+    expect(slots(after)).toEqual({ root: "port 0", vsock0: "port 1" });
+    expect(slots(slotsFor(undefined, "q35", after))).toEqual({ root: "port 0" });
+  });
+
+  it("move with the SCSI controller's kind, which has so many targets", () => {
+    const disks = Array.from({ length: 8 }, (_, index) => disk(`d${index}`, { bus: "scsi" }));
+    const first = planHardware(definition({ disks: disks.slice(0, 2), nics: [] }), "q35", policy);
+    const small = definition({ disks: disks.slice(0, 2), nics: [], hardware: { scsiController: "lsi" } });
+    expect(slots(planHardware(small, "q35", policy, first))).toEqual({ scsi0: "root 24", d0: "scsi 0", d1: "scsi 1" });
+    const full = definition({ disks, nics: [], hardware: { scsiController: "lsi" } });
+    expect(() => planHardware(full, "q35", policy)).toThrow(code("NO_FREE_SLOT"));
+  });
+
+  it("are a pointer only where nobody chose one", () => {
+    const devices = [{ type: "usbInput", id: "mouse", model: "mouse" }] as const;
+    expect(slots(slotsFor({ spice: {}, devices }))).toEqual({ root: "port 0", mouse: "usb 0" });
+  });
+});
+
+describe("numbers of NICs", () => {
+  const numbers = ({ bindings }: Hardware): Record<string, number | undefined> =>
+    Object.fromEntries(bindings.filter(({ kind }) => kind === "nic").map(({ id, acpiIndex }) => [id, acpiIndex]));
+  const withNics = (ids: readonly string[], previous?: Hardware): Hardware =>
+    planHardware(definition({ disks: [], nics: ids.map((id) => nic(id)) }), "q35", policy, previous);
+
+  it("stay with the NIC, and are given again when it is gone", () => {
+    const first = withNics(["a", "b"]);
+    expect(numbers(first)).toEqual({ a: 1, b: 2 });
+    expect(numbers(withNics(["b", "c"], first))).toEqual({ b: 2, c: 1 });
+  });
+
+  it("are not given to NICs that the guest knows by other names", () => {
+    const old = withNics(["a"]);
+    const bindings = old.bindings.map(({ acpiIndex: _, ...binding }) => binding);
+    expect(numbers(withNics(["a", "b"], { ...old, bindings }))).toEqual({ a: undefined, b: 1 });
+  });
+});

@@ -14,6 +14,16 @@ describe("options of the KVM driver", () => {
       hotplugPorts: 8,
       consoleLogBytes: 2_097_152,
       openTap: undefined,
+      migration: {
+        transport: "tcp",
+        listenAddress: undefined,
+        ports: { first: 49_152, last: 49_215 },
+        tls: undefined,
+        multifdChannels: 0,
+        compression: "none",
+        copy: "auto",
+        openTunnel: undefined,
+      },
       timeouts: DEFAULT_KVM_TIMEOUTS,
     });
     expect(resolveOptions({ stateDirectory: "/s", timeouts: { quitMs: 1 } }).timeouts.quitMs).toBe(1);
@@ -27,6 +37,11 @@ describe("options of the KVM driver", () => {
     ["options.hotplugPorts", { hotplugPorts: 65 }],
     ["options.consoleLogBytes", { consoleLogBytes: 1 }],
     ["options.unheard", { unheard: 1 }],
+    ["options.migration.transport", { migration: { transport: "pigeon" } }],
+    ["options.migration.listenAddress", { migration: { listenAddress: "host.example" } }],
+    ["options.migration.ports", { migration: { ports: { first: 2, last: 1 } } }],
+    ["options.migration.tls.directory", { migration: { tls: { directory: "pki" } } }],
+    ["options.migration.multifdChannels", { migration: { compression: "zstd" } }],
     ["options.timeouts.killMs", { kvmTimeouts: { killMs: -1 } }],
     ["options.volumeDirectories[0]", { volumeDirectories: ["here"] }],
   ])("name the one that is wrong: %s", (field, wrong) => {

@@ -95,7 +95,7 @@ describe("trying KVM", () => {
   const binary = { path: "/bin/false", modifiedMs: 0, sizeBytes: 0 };
 
   it("is not done where it can't be", async () => {
-    const without = { accelerators: ["tcg"] };
+    const without = { accelerators: ["tcg"], target: "x86_64" };
     await expect(probeKvm(binary, without, { ...options, cpuModel: "host" })).resolves.toMatchObject({
       usable: false,
       lasting: true,

@@ -1,0 +1,102 @@
+/** How QEMU on the source reaches the destination: at once, or by a tunnel; with certificates where both sides want them. */
+import { closeSync, constants, openSync } from "node:fs";
+import { basename, dirname } from "node:path";
+import { MigrationPreCheckError } from "../../driver/index.js";
+import type { GuestCore } from "../guest-core.js";
+import type { GuestSession } from "../session.js";
+import { fitsSocket } from "./addresses.js";
+import type { DirectAddress } from "./addresses.js";
+import { addCredentials } from "./tls.js";
+import { asJson } from "./token.js";
+import type { MigrationAddress, MigrationToken } from "./token.js";
+import { OutgoingTunnels } from "./tunnel.js";
+
+export interface Reached {
+  readonly memory: DirectAddress;
+  readonly disks?: DirectAddress;
+  /** Name that the destination's certificate has to bear; absent without TLS. */
+  readonly tlsHostname?: string;
+  /** Why a tunnel broke; undefined while none has. */
+  failure(): Error | undefined;
+  close(): Promise<void>;
+}
+
+/** @throws MigrationPreCheckError, HostIoError, QmpCommandError; then nothing is left */
+export async function reachDestination(
+  core: GuestCore,
+  session: GuestSession,
+  token: MigrationToken,
+  signal: AbortSignal,
+): Promise<Reached> {
+  const { migration } = core.host;
+  const tlsHostname = token.tls ? (migration.tls?.peerName ?? hostOf(token.memory)) : undefined;
+  if (token.tls && tlsHostname === undefined)
+    throw new MigrationPreCheckError("the name in the destination's certificate is not known", {
+      instance: core.instance,
+      remedy: "Set migration.tls.peerName.",
+    });
+  if (migration.tls !== undefined) await addCredentials(session, migration.tls, "client", signal);
+  const ways = new Ways(core, token);
+  try {
+    const memory = await ways.to(token.memory, "memory");
+    const disks = token.disks === undefined ? undefined : await ways.to(token.disks, "disks");
+    return {
+      memory,
+      ...(disks === undefined ? {} : { disks }),
+      ...(tlsHostname === undefined ? {} : { tlsHostname }),
+      failure: () => ways.failure,
+      close: () => ways.close(),
+    };
+  } catch (error) {
+    await ways.close();
+    throw error;
+  }
+}
+
+function hostOf(address: MigrationAddress): string | undefined {
+  return address.type === "inet" ? address.host : undefined;
+}
+
+class Ways {
+  readonly #core: GuestCore;
+  readonly #tunnels: OutgoingTunnels | undefined;
+  readonly #directories: number[] = [];
+
+  constructor(core: GuestCore, token: MigrationToken) {
+    this.#core = core;
+    const { openTunnel } = core.host.migration;
+    const { uuid } = core.definition;
+    if (openTunnel !== undefined) this.#tunnels = new OutgoingTunnels(openTunnel, { uuid, destination: asJson(token) });
+  }
+
+  get failure(): Error | undefined {
+    return this.#tunnels?.failure;
+  }
+
+  async to(address: MigrationAddress, channel: "memory" | "disks"): Promise<DirectAddress> {
+    if (address.type === "inet") return address;
+    if (address.type === "unix") return { type: "unix", path: this.#shortened(address.path) };
+    const { files, instance } = this.#core;
+    if (this.#tunnels === undefined)
+      throw new MigrationPreCheckError("the destination is behind a tunnel, and the source has none", {
+        instance,
+        remedy: "Set migration.openTunnel.",
+      });
+    const path = this.#shortened(channel === "memory" ? files.outgoing : files.outgoingDisks);
+    await this.#tunnels.listen(channel, path);
+    return { type: "unix", path };
+  }
+
+  async close(): Promise<void> {
+    await this.#tunnels?.close();
+    for (const fd of this.#directories.splice(0)) closeSync(fd);
+  }
+
+  /** A path that fits a socket's address, by way of a descriptor of this process. */
+  #shortened(path: string): string {
+    if (fitsSocket(path)) return path;
+    const fd = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
+    this.#directories.push(fd);
+    return `/proc/${process.pid}/fd/${fd}/${basename(path)}`;
+  }
+}

@@ -1,0 +1,128 @@
+/** What two KVM hosts tell each other of a guest that moves: the source what hardware it has, the destination where it is waited for. Checked as anything from outside. */
+import { createHash } from "node:crypto";
+import { InvalidArgumentError, check } from "../../core/index.js";
+import type { Check, JsonObject } from "../../core/index.js";
+import { MigrationPreCheckError } from "../../driver/index.js";
+import type { GuestDefinition, GuestDisk, GuestNic } from "../../driver/index.js";
+import { definitionCheck } from "../definition-check.js";
+import type { Accelerator } from "../plan/command-line.js";
+import type { Hardware } from "../plan/hardware.js";
+import { hardwareCheck } from "../state/guest-state.js";
+import { COMPRESSIONS } from "./options.js";
+import type { Agreement } from "./settings.js";
+
+/** Where QEMU on the destination waits. `tunnel`: behind a stream that the embedder opens. */
+export type MigrationAddress =
+  | { readonly type: "inet"; readonly host: string; readonly port: number }
+  | { readonly type: "unix"; readonly path: string }
+  | { readonly type: "tunnel" };
+
+/** From destination to source. */
+export interface MigrationToken extends Agreement {
+  readonly version: 1;
+  readonly uuid: string;
+  readonly memory: MigrationAddress;
+  /** Where its disks are written to; absent when none is copied. */
+  readonly disks?: MigrationAddress;
+  /** Ids of the disks that are copied. */
+  readonly copyDisks: readonly string[];
+  readonly tls: boolean;
+  /** Of the hardware that the destination has built. */
+  readonly fingerprint: string;
+}
+
+/** From source to destination. */
+export interface GuestDescription {
+  readonly version: 1;
+  readonly definition: GuestDefinition;
+  readonly hardware: Hardware;
+  readonly accelerator: Accelerator;
+  readonly cpuModel: string;
+}
+
+const addressCheck: Check<MigrationAddress> = check.variants("type", {
+  inet: check.object({
+    type: check.oneOf(["inet"]),
+    host: check.ipAddress(),
+    port: check.integer({ min: 1, max: 65_535 }),
+  }),
+  unix: check.object({ type: check.oneOf(["unix"]), path: check.absolutePath() }),
+  tunnel: check.object({ type: check.oneOf(["tunnel"]) }),
+});
+
+const tokenCheck: Check<MigrationToken> = check.object({
+  version: check.oneOf([1] as const),
+  uuid: check.uuid(),
+  memory: addressCheck,
+  disks: check.optional(addressCheck),
+  copyDisks: check.array(check.string({ max: 255 }), { max: 256 }),
+  postcopy: check.boolean(),
+  multifdChannels: check.integer({ min: 0, max: 64 }),
+  compression: check.oneOf(COMPRESSIONS),
+  tls: check.boolean(),
+  fingerprint: check.string({ max: 64, charset: "name" }),
+});
+
+const descriptionCheck: Check<GuestDescription> = check.object({
+  version: check.oneOf([1] as const),
+  definition: definitionCheck,
+  hardware: hardwareCheck,
+  accelerator: check.oneOf(["kvm", "tcg"]),
+  cpuModel: check.string({ max: 1024, charset: "ascii" }),
+});
+
+/** @throws InvalidArgumentError for what no KVM host gave for this guest */
+export function parseToken(value: unknown, uuid: string): MigrationToken {
+  const token = tokenCheck(value, "request.token");
+  if (token.uuid !== uuid)
+    throw new InvalidArgumentError({ field: "request.token.uuid", value: token.uuid, expected: uuid });
+  return token;
+}
+
+/** @throws InvalidArgumentError */
+export function parseDescription(value: unknown): GuestDescription {
+  return descriptionCheck(value, "request.guest");
+}
+
+/** As plain data. */
+export function asJson(value: MigrationToken | GuestDescription): JsonObject {
+  return JSON.parse(JSON.stringify(value)) as JsonObject;
+}
+
+/** Changes when the guest's hardware does. */
+export function fingerprintOf({ machineType, ports, bindings }: Hardware, definition: GuestDefinition): string {
+  const { vcpus, memoryMiB } = definition;
+  const places = bindings.map(({ kind, id, handle, pool, slot }) => [kind, id, handle, pool, slot]).sort();
+  const text = JSON.stringify([machineType, ports, places, vcpus, memoryMiB]);
+  return createHash("sha256").update(text).digest("hex");
+}
+
+/**
+ * The definition under which a guest is received: its hardware as on the source, what the host gives it as on the destination. Pure.
+ * @throws MigrationPreCheckError when the two don't describe one guest
+ */
+export function receivedDefinition(here: GuestDefinition, there: GuestDefinition): GuestDefinition {
+  const { uuid, name } = here;
+  if (there.uuid !== uuid || there.name !== name) throw unlike(here, "its name");
+  if (here.disks.length !== there.disks.length) throw unlike(here, "the number of its disks");
+  if (here.nics.length !== there.nics.length) throw unlike(here, "the number of its NICs");
+  const disks = there.disks.map((disk): GuestDisk => {
+    const own = here.disks.find(({ id }) => id === disk.id);
+    if (own === undefined) throw unlike(here, `disk ${disk.id}`);
+    const { source: _, ...rest } = disk;
+    return own.source === undefined ? rest : { ...rest, source: own.source };
+  });
+  const nics = there.nics.map((nic): GuestNic => {
+    const own = here.nics.find(({ id }) => id === nic.id);
+    if (own === undefined) throw unlike(here, `NIC ${nic.id}`);
+    return { ...nic, backend: own.backend };
+  });
+  const { kernel: _, ...rest } = there;
+  return { ...rest, ...(here.kernel === undefined ? {} : { kernel: here.kernel }), disks, nics };
+}
+
+function unlike({ uuid, name }: GuestDefinition, what: string): MigrationPreCheckError {
+  return new MigrationPreCheckError(`the destination knows the guest otherwise than the source: ${what} differs`, {
+    instance: { uuid, name },
+  });
+}

@@ -1,0 +1,30 @@
+// A guest of 512 bytes that never rests: it writes to half a megabyte again and again, faster than a slow migration copies, and says the
+// letters of the alphabet on its console, one after the other. What it says on two hosts, put together, shows whether it was one guest.
+import { writeFile } from "node:fs/promises";
+
+// 16-bit code at 0x7c00; bx counts rounds over segments 0x1000 to 0x8000, one store a page, and ah is the next letter.
+const CODE = [
+  "fa31c08ed88ed0bc007cfc", // stack, segments
+  "baf80331dbb461", //         dx: serial port; ah: 'a'
+  "b90010", //           0x12: mov cx, 0x1000
+  "8ec131ff", //         0x15: mov es, cx; xor di, di
+  "26891d81c7001075f7", // 0x19: mov [es:di], bx; next page
+  "81c1001081f9009072e9", //   next segment
+  "e492340224fee692", //       the A20 line off and on: TCG then looks up every page anew, and notices that it is written
+  "43f7c3ff0f75d7", //         inc bx; every 4,096 rounds a letter
+  "88e0eefec480fc7b72cdb461ebc9",
+].join("");
+
+/** Writes the guest's disk. */
+export async function writeBusyGuest(path: string): Promise<string> {
+  const image = Buffer.alloc(1024 * 1024);
+  Buffer.from(CODE, "hex").copy(image);
+  image.writeUInt16LE(0xaa55, 510);
+  await writeFile(path, image);
+  return path;
+}
+
+/** Whether the letters follow each other without one missing, or said twice. */
+export function isAlphabet(said: string): boolean {
+  return [...said].every((letter, i) => letter.charCodeAt(0) - 97 === i % 26);
+}
