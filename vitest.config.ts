@@ -3,6 +3,14 @@ import { defineConfig } from "vitest/config";
 
 const source = (path: string): string => fileURLToPath(new URL(`src/${path}`, import.meta.url));
 
+const onRealGuests = {
+  pool: "forks",
+  // One file at a time, so that no more than two guests boot at once on a small machine.
+  fileParallelism: false,
+  testTimeout: 180_000,
+  hookTimeout: 240_000,
+} as const;
+
 export default defineConfig({
   resolve: {
     // The package's own name is its sources, never a dist/ of yesterday.
@@ -31,11 +39,17 @@ export default defineConfig({
         test: {
           name: "integration",
           include: ["test/integration/**/*.test.ts"],
-          pool: "forks",
-          // One file at a time, so that no more than two guests boot at once on a small machine.
-          fileParallelism: false,
-          testTimeout: 180_000,
-          hookTimeout: 240_000,
+          exclude: ["test/integration/**/*crash.test.ts"],
+          ...onRealGuests,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          // Processes killed at every point of long operations: minutes, and so not part of every run.
+          name: "crash",
+          include: ["test/integration/**/*crash.test.ts"],
+          ...onRealGuests,
         },
       },
       {

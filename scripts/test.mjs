@@ -1,22 +1,24 @@
 // `npm test`: sets up what is missing, then runs the unit, integration and package tests.
-// `npm test -- unit package` runs only those.
+// `npm test -- unit package` runs only those; `npm run test:crash` those that kill processes at every point of long operations.
 import { ensureDependencies } from "./lib/dependencies.mjs";
 import { createLog } from "./lib/progress.mjs";
 import { ensureSetup } from "./setup.mjs";
 import { runProject } from "./vitest.mjs";
 
 const everything = /** @type {const} */ (["unit", "integration", "package"]);
+const known = /** @type {const} */ ([...everything, "crash"]);
+const onGuests = new Set(["integration", "crash"]);
 const asked = process.argv.slice(2);
-const unknown = asked.filter((name) => !everything.includes(name));
+const unknown = asked.filter((name) => !known.includes(name));
 if (unknown.length > 0) {
-  console.error(`No such tests: ${unknown.join(", ")}. There are: ${everything.join(", ")}.`);
+  console.error(`No such tests: ${unknown.join(", ")}. There are: ${known.join(", ")}.`);
   process.exit(2);
 }
-const projects = everything.filter((name) => asked.length === 0 || asked.includes(name));
+const projects = asked.length === 0 ? everything : known.filter((name) => asked.includes(name));
 
 const log = createLog();
 const problems = [];
-if (projects.includes("integration")) {
+if (projects.some((name) => onGuests.has(name))) {
   const { ready, advice } = await ensureSetup({ need: "test", log });
   for (const line of advice) log(line);
   if (!ready) problems.push("The set-up is not complete, so that not every integration test can run:", ...advice);
@@ -27,7 +29,7 @@ if (projects.includes("integration")) {
 const total = { passed: 0, failed: 0, skipped: [] };
 for (const project of projects) {
   console.log(`\n${project} tests`);
-  const { passed, failed, skipped } = await runProject(project, { sandbox: project === "integration" });
+  const { passed, failed, skipped } = await runProject(project, { sandbox: onGuests.has(project) });
   total.passed += passed;
   total.failed += failed;
   total.skipped.push(...skipped);
