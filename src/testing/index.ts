@@ -5,3 +5,4 @@ export * from "./fake-json-server.js";
 export * from "./fake-qmp-server.js";
 export { JsonFramer } from "./json-framer.js";
 export type { JsonFrameSink } from "./json-framer.js";
+export * from "./libvirt/index.js";

@@ -17,7 +17,7 @@ const strangers: Readonly<Record<string, RegExp>> = {
   "hypervise/firewall": /^src\/(?!core|host|firewall)/,
   "hypervise/network": /^src\/(?!core|host|network)/,
   "hypervise/storage": /^src\/(?!core|host|storage)/,
-  "hypervise/testing": /^src\/(fake|kvm)\//,
+  "hypervise/testing": /^src\/(fake|kvm|libvirt)\//,
 };
 
 const nativeAddon = /node_modules\/(koffi|@koromix|ioctl-napi)\/|\.node$/;
