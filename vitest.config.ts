@@ -3,6 +3,8 @@ import { defineConfig } from "vitest/config";
 
 const source = (path: string): string => fileURLToPath(new URL(`src/${path}`, import.meta.url));
 
+const LONG = ["test/integration/**/*crash.test.ts", "test/integration/**/*-long.test.ts"];
+
 const onRealGuests = {
   pool: "forks",
   // One file at a time, so that no more than two guests boot at once on a small machine.
@@ -39,16 +41,16 @@ export default defineConfig({
         test: {
           name: "integration",
           include: ["test/integration/**/*.test.ts"],
-          exclude: ["test/integration/**/*crash.test.ts"],
+          exclude: LONG,
           ...onRealGuests,
         },
       },
       {
         extends: true,
         test: {
-          // Processes killed at every point of long operations: minutes, and so not part of every run.
-          name: "crash",
-          include: ["test/integration/**/*crash.test.ts"],
+          // Processes killed at every point of long operations, and what else takes minutes.
+          name: "long",
+          include: LONG,
           ...onRealGuests,
         },
       },

@@ -36,12 +36,19 @@ const buildingBlocks = new Set([
   ...["MachineLimits", "Rule", "SeamCall", "SeamPointOf", "SeamPoints", "Seat", "StruckProcess"],
   // Names of one command's types, derived from `Qapi` and `Qga`.
   ...["Arguments", "Result"],
+  // What the libvirt client's types are derived by.
+  ...["Families", "Flat", "MessageOf", "Methods", "OBJECT_KINDS", "OneOf", "Plain", "remote", "ValueOfType"],
+  ...["LibvirtStreamSetup", "LibvirtStrike", "SendStreamPacket", "StreamPacket"],
+  "Check",
+  "CopyHooks",
   "EventBase",
   "FlagParameter",
   "InstanceEventBase",
+  "InstanceId",
   "KvmGuest",
   "Promised",
   "StringParameter",
+  "TableContent",
   "UnionToIntersection",
   "VifBase",
 ]);

@@ -1,13 +1,13 @@
 // `npm test`: sets up what is missing, then runs the unit, integration and package tests.
-// `npm test -- unit package` runs only those; `npm run test:crash` those that kill processes at every point of long operations.
+// `npm test -- unit package` runs only those; `npm run test:long` those that kill processes at every point of long operations.
 import { ensureDependencies } from "./lib/dependencies.mjs";
 import { createLog } from "./lib/progress.mjs";
 import { ensureSetup } from "./setup.mjs";
 import { runProject } from "./vitest.mjs";
 
 const everything = /** @type {const} */ (["unit", "integration", "package"]);
-const known = /** @type {const} */ ([...everything, "crash"]);
-const onGuests = new Set(["integration", "crash"]);
+const known = /** @type {const} */ ([...everything, "long"]);
+const onGuests = new Set(["integration", "long"]);
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !known.includes(name));
 if (unknown.length > 0) {

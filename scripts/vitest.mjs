@@ -9,7 +9,7 @@ import { runInherited } from "./lib/run-inherited.mjs";
 /**
  * @typedef {{ passed: number, failed: number, skipped: readonly { name: string, reason: string | null }[] }} Counts
  *
- * @param {"unit" | "integration" | "crash" | "package"} project
+ * @param {"unit" | "integration" | "long" | "package"} project
  * @param {{ node?: string, sandbox?: boolean }} [options] `sandbox`: in a throw-away world in which nothing may be left behind.
  * @returns {Promise<Counts>} `failed` is at least 1 if the run as a whole ended badly.
  */

@@ -129,6 +129,13 @@ export const SYSTEM_NEEDS = [
     },
   },
   {
+    name: "ipset",
+    purpose: "members of security groups in the iptables firewall",
+    groups: TEST,
+    probe: { command: "ipset" },
+    packages: { apt: "ipset", dnf: "ipset", pacman: "ipset", zypper: "ipset", apk: "ipset" },
+  },
+  {
     name: "conntrack",
     purpose: "ends tracked connections when rules change",
     groups: TEST,

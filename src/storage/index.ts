@@ -39,3 +39,5 @@ export type {
 export { readVolumeHostProperties } from "./volume-host-properties.js";
 export type { HostPropertiesOptions } from "./volume-host-properties.js";
 export type { CommandOptions, CommandResult, CommandRunner } from "../host/index.js";
+export { FileStateStore } from "../host/index.js";
+export type { FileStateStoreOptions } from "../host/index.js";

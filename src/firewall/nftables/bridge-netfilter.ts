@@ -3,6 +3,9 @@ import { access, readFile } from "node:fs/promises";
 import { asError, NotSupportedError } from "../../core/index.js";
 import type { CommandRunner } from "../../host/index.js";
 import { FirewallError } from "../errors.js";
+import { isDecided, portsOf } from "../policy/address-places.js";
+import type { OwnedPort } from "../policy/address-places.js";
+import type { PolicyState } from "../policy/policy-state.js";
 
 const SWITCHES = ["nf_call_iptables", "nf_call_ip6tables"] as const;
 
@@ -38,6 +41,23 @@ export class BridgeNetfilter {
     if ((await stateOf(bridge, SWITCHES[0])) !== undefined) await this.#set(bridge, "0");
   }
 
+  /** For the ports that groups decide for. @throws FirewallError; NotSupportedError when the kernel can't */
+  async switchOnFor(ports: readonly OwnedPort[]): Promise<void> {
+    const bridges = bridgesOf(ports);
+    if (bridges.size === 0) return;
+    if (!(await this.isThere())) throw bridgeNetfilterMissing();
+    for (const bridge of bridges) await this.switchOn(bridge);
+  }
+
+  /** For the bridges that these ports were the last ones of. */
+  async switchOffUnused(ports: readonly OwnedPort[], state: PolicyState): Promise<void> {
+    const left = bridgesOf(ports);
+    if (left.size === 0) return;
+    for (const instance of state.instances.values())
+      for (const bridge of bridgesOf(portsOf(instance))) left.delete(bridge);
+    for (const bridge of left) await this.switchOff(bridge);
+  }
+
   async switchAllOff(): Promise<void> {
     for (const bridge of [...this.#switched]) await this.switchOff(bridge);
   }
@@ -52,7 +72,11 @@ export class BridgeNetfilter {
   }
 }
 
-export function bridgeNetfilterMissing(): NotSupportedError {
+function bridgesOf(ports: readonly OwnedPort[]): Set<string> {
+  return new Set(ports.filter(isDecided).map(({ port }) => port.bridge ?? port.deviceName));
+}
+
+function bridgeNetfilterMissing(): NotSupportedError {
   return new NotSupportedError({
     capability: "security groups on bridges",
     message: "the kernel tracks no connections in bridges, and br_netfilter is not loaded",

@@ -1,20 +1,21 @@
 /** Policies in the kernel's nftables: two tables of ours, changed by one transaction of the size of the change. */
 import { randomBytes } from "node:crypto";
-import { InvalidArgumentError } from "../../core/index.js";
 import type { CommandRunner } from "../../host/index.js";
 import { FirewallError } from "../errors.js";
+import { isDecided, portKey, portsOf } from "../policy/address-places.js";
+import type { OwnedPort } from "../policy/address-places.js";
+import { checkBridgedPorts } from "../policy/check-bridged-ports.js";
 import type { FilterCounter, FirewallBackend, PortCounters } from "../policy/firewall-backend.js";
 import type { PolicyChange, PolicyState } from "../policy/policy-state.js";
 import type { InstancePolicy } from "../policy/port-policy.js";
-import { BridgeNetfilter, bridgeNetfilterMissing } from "./bridge-netfilter.js";
+import { BridgeNetfilter } from "./bridge-netfilter.js";
 import { Dispatch } from "./dispatch.js";
 import { transition } from "./fragment.js";
 import type { Fragment, TableKey } from "./fragment.js";
 import { groupFragment, membersFragment, providerRules } from "./group-fragments.js";
 import { FIXED, groupNames } from "./names.js";
 import { Nft } from "./nft.js";
-import { portKey, sourceFragment } from "./port-fragments.js";
-import type { OwnedPort } from "./port-fragments.js";
+import { sourceFragment } from "./port-fragments.js";
 import { skeleton } from "./skeleton.js";
 import type { TrackingMode } from "./tracking-mode.js";
 
@@ -70,7 +71,7 @@ export class NftablesBackend implements FirewallBackend {
     const mark = `mark_${randomBytes(8).toString("hex")}`;
     const lines = transition([], [...fragments.values()].flat(), this.#names);
     const provider = this.#providerLines(state, table);
-    await this.#switchOn(mode, owned);
+    if (mode === "inet") await this.#bridges.switchOnFor(owned);
     const marks = this.#tables(mode).map((key) => `add counter ${key} ${this.#names[key]} ${mark}\n`);
     await this.#nft.apply(text + [...lines, ...provider].map((line) => `${line}\n`).join("") + marks.join(""));
     this.#inForce = { mode, table, fragments, dispatch, mark };
@@ -107,7 +108,7 @@ export class NftablesBackend implements FirewallBackend {
       ...(change.providerRules ? this.#providerLines(after, table) : []),
     ];
     try {
-      await this.#switchOn(mode, is);
+      if (mode === "inet") await this.#bridges.switchOnFor(is);
       await this.#nft.apply(lines.map((line) => `${line}\n`).join(""));
     } catch (error) {
       dispatch.move(come, out, before);
@@ -117,7 +118,7 @@ export class NftablesBackend implements FirewallBackend {
       if (list.length === 0) fragments.delete(name);
       else fragments.set(name, list);
     }
-    await this.#switchOffUnused(was, after);
+    await this.#bridges.switchOffUnused(was, after);
   }
 
   async intact(): Promise<boolean> {
@@ -139,21 +140,7 @@ export class NftablesBackend implements FirewallBackend {
   }
 
   check(instance: InstancePolicy): void {
-    instance.ports.forEach((port, index) => {
-      const field = `instance.ports[${index}]`;
-      if (port.bridge === undefined)
-        throw new InvalidArgumentError({
-          field: `${field}.bridge`,
-          value: undefined,
-          expected: "the bridge that the interface is a port of",
-        });
-      if (port.groups !== undefined && !port.addressesKnown && this.#mode !== "bridge")
-        throw new InvalidArgumentError({
-          field: `${field}.fixedIps`,
-          value: undefined,
-          expected: "the addresses of a port that has security groups",
-        });
-    });
+    checkBridgedPorts(instance, this.#mode !== "bridge");
   }
 
   plan(state: PolicyState, instance: InstancePolicy): string {
@@ -216,35 +203,9 @@ export class NftablesBackend implements FirewallBackend {
     this.#mode ??= (await this.#nft.accepts(PROBE)) ? "bridge" : "inet";
     return this.#mode;
   }
-
-  async #switchOn(mode: TrackingMode, ports: readonly OwnedPort[]): Promise<void> {
-    if (mode !== "inet") return;
-    const bridges = new Set(ports.filter(isDecided).map(({ port }) => port.bridge ?? port.deviceName));
-    if (bridges.size === 0) return;
-    if (!(await this.#bridges.isThere())) throw bridgeNetfilterMissing();
-    for (const bridge of bridges) await this.#bridges.switchOn(bridge);
-  }
-
-  async #switchOffUnused(ports: readonly OwnedPort[], state: PolicyState): Promise<void> {
-    const left = new Set(ports.filter(isDecided).map(({ port }) => port.bridge ?? port.deviceName));
-    if (left.size === 0) return;
-    for (const instance of state.instances.values())
-      for (const owned of portsOf(instance))
-        if (isDecided(owned)) left.delete(owned.port.bridge ?? owned.port.deviceName);
-    for (const bridge of left) await this.#bridges.switchOff(bridge);
-  }
 }
 
 const PROBE = "table bridge hypervise_probe {\n chain c {\n  ct state established accept\n }\n}\n";
-
-function portsOf(instance: InstancePolicy | undefined): OwnedPort[] {
-  return (instance?.ports ?? []).map((port) => ({ instance: instance as InstancePolicy, port }));
-}
-
-/** Whether groups decide for the port. */
-function isDecided({ port }: OwnedPort): boolean {
-  return port.groups !== undefined;
-}
 
 /** A group that begins or ceases to permit everything to be sent changes the chains of the ports in it. */
 function portsThatSendDifferently({ before, after, groups }: PolicyChange): OwnedPort[] {

@@ -1,23 +1,14 @@
 /** What one port brings into our tables. Pure. */
+import type { OwnedPort } from "../policy/address-places.js";
 import { formatRange } from "../policy/address-range.js";
 import type { AddressRange } from "../policy/address-range.js";
 import type { PolicyState } from "../policy/policy-state.js";
-import type { InstancePolicy, PortPolicy } from "../policy/port-policy.js";
+import type { PortPolicy } from "../policy/port-policy.js";
 import type { Fragment, TableKey } from "./fragment.js";
 import { FIXED, groupNames, hashed } from "./names.js";
 import { elementOf, INTERFACES, quoted, setFor } from "./port-sets.js";
 import type { SetKind } from "./port-sets.js";
 import { addressMatch } from "./rule-text.js";
-
-/** A port and whose it is. */
-export interface OwnedPort {
-  readonly instance: Pick<InstancePolicy, "uuid" | "name">;
-  readonly port: PortPolicy;
-}
-
-export function portKey({ instance, port }: OwnedPort): string {
-  return `port/${instance.uuid}/${port.id}`;
-}
 
 /** Against false senders. */
 export function sourceFragment({ port }: OwnedPort): Fragment {

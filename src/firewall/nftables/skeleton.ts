@@ -73,6 +73,11 @@ function antiSpoofing(mode: TrackingMode): string {
   ].join("\n");
 }
 
+/** The table of anti-spoofing alone, without a port. */
+export function antiSpoofingSkeleton(table: string): string {
+  return `add table bridge ${table}\ndelete table bridge ${table}\ntable bridge ${table} {\n${antiSpoofing("inet")}\n}\n`;
+}
+
 /** What groups permit: each new flow once on its way out of a port and once on its way into one. */
 function permissions(mode: TrackingMode): string {
   const list = (numbers: readonly number[]): string => `{ ${numbers.join(", ")} }`;

@@ -24,6 +24,12 @@ export interface FirewallHarness {
   flush(): Promise<void>;
   /** Which of the command's calls change the kernel. */
   isChange(argv: readonly string[]): boolean;
+  /** False: it can't look at whose address an advertisement is about. */
+  readonly readsAdvertisements?: boolean;
+  /** Where changes take seconds: the most telling tests, or the others, which run on their own. Default: all. */
+  readonly part?: "telling" | "others";
+  /** How often the filters are put in force anew while packets come. Default 60. */
+  readonly reloads?: number;
 }
 
 const tcp = (portFrom: number, portTo = portFrom) => ({ ipVersion: 4, protocol: "tcp", portFrom, portTo }) as const;
@@ -45,8 +51,13 @@ async function withLab(
 }
 
 export function firewallContract(harness: FirewallHarness): void {
+  type Define = (name: string, test: () => Promise<void>) => void;
+  const none: Define = () => undefined;
+  const telling: Define = harness.part === "others" ? none : it;
+  const detail: Define = harness.part === "telling" ? none : it;
+
   describe("security groups", () => {
-    it("permit what their rules say, and nothing else", () =>
+    telling("permit what their rules say, and nothing else", () =>
       withLab(harness, 3, async (lab, firewall) => {
         lab.group("all-kinds", [
           { ...ingress, ...tcp(80) },
@@ -72,9 +83,10 @@ export function firewallContract(harness: FirewallHarness): void {
         expect(lab.reaches(2, 1, { protocol: "icmpv6", type: 128 }, 6)).toBe(true);
         expect(lab.reaches(2, 1, { protocol: "icmpv6", type: 128, code: 1 }, 6)).toBe(false);
         expect([lab.connects(3, 1, "tcp", 22), lab.connects(2, 1, "tcp", 22)]).toEqual([true, false]);
-      }));
+      }),
+    );
 
-    it("permit replies, and whatever may be sent", () =>
+    detail("permit replies, and whatever may be sent", () =>
       withLab(harness, 2, async (lab, firewall) => {
         lab.group("client", [{ direction: "egress", ...tcp(80) }], "rules");
         lab.group(
@@ -97,9 +109,10 @@ export function firewallContract(harness: FirewallHarness): void {
         );
         expect(lab.connects(1, 2, "tcp", 81)).toBe(false);
         expect(lab.connects(2, 1, "tcp", 80)).toBe(false);
-      }));
+      }),
+    );
 
-    it("follow their members, and cut the flows of those that leave", () =>
+    telling("follow their members, and cut the flows of those that leave", () =>
       withLab(harness, 3, async (lab, firewall) => {
         lab.group("web", []);
         lab.group("db", [
@@ -121,9 +134,10 @@ export function firewallContract(harness: FirewallHarness): void {
         const more = { flags: 16, sequence: 2, acknowledgement: 10, data: Buffer.from("more") };
         expect(lab.reaches(2, 1, { ...there, ...more })).toBe(false);
         expect(lab.connects(2, 1, "tcp", 5432)).toBe(false);
-      }));
+      }),
+    );
 
-    it("follow their rules, and cut what is no longer permitted but nothing else", () =>
+    detail("follow their rules, and cut what is no longer permitted but nothing else", () =>
       withLab(harness, 2, async (lab, firewall) => {
         const [ssh, web] = [
           { ...ingress, ...tcp(22) },
@@ -149,9 +163,10 @@ export function firewallContract(harness: FirewallHarness): void {
         lab.groups.deleteGroup("g");
         await firewall.refreshSecurityGroupRules("g");
         expect(lab.connects(2, 1, "tcp", 8080)).toBe(false);
-      }));
+      }),
+    );
 
-    it("give way to provider rules", () =>
+    detail("give way to provider rules", () =>
       withLab(harness, 3, async (lab, firewall) => {
         lab.group("any", [{ ...ingress, ipVersion: 4 }]);
         await lab.filter(firewall, 1, { securityGroups: ["any"] });
@@ -163,9 +178,10 @@ export function firewallContract(harness: FirewallHarness): void {
         lab.groups.setProviderRules([]);
         await firewall.refreshProviderFirewallRules();
         expect(lab.connects(3, 1, "tcp", 1)).toBe(true);
-      }));
+      }),
+    );
 
-    it("apply to none, to few, or not at all", () =>
+    detail("apply to none, to few, or not at all", () =>
       withLab(harness, 4, async (lab, firewall) => {
         await lab.filter(firewall, 1, { securityGroups: [] });
         const { securityGroups: _, ...port } = lab.instance(2).ports[0] as { securityGroups?: readonly string[] };
@@ -176,9 +192,10 @@ export function firewallContract(harness: FirewallHarness): void {
         await lab.filter(firewall, 3, { securityGroups: [], portSecurityEnabled: false });
         expect([1, 2, 3].map((to) => lab.connects(4, to, "tcp", 9))).toEqual([false, true, true]);
         expect([1, 2, 3].map((from) => lab.connects(from, 4, "tcp", 9))).toEqual([false, true, true]);
-      }));
+      }),
+    );
 
-    it("let in their own networks where told to", async () => {
+    detail("let in their own networks where told to", async () => {
       await using lab = await FirewallLab.create(2);
       const firewall = harness.make({ groups: lab.groups, allowSameNetwork: true });
       await lab.filter(firewall, 1, { securityGroups: [] });
@@ -188,7 +205,7 @@ export function firewallContract(harness: FirewallHarness): void {
   });
 
   describe("anti-spoofing", () => {
-    it("drops what a guest sends in another's name", () =>
+    telling("drops what a guest sends in another's name", () =>
       withLab(harness, 3, async (lab, firewall) => {
         lab.group("any", [
           { ...ingress, ipVersion: 4 },
@@ -221,7 +238,8 @@ export function firewallContract(harness: FirewallHarness): void {
         expect(arp(three.mac, one.address[4])).toEqual([]);
         const advertises = (target: string) =>
           sends(one.mac, one.linkLocal, neighbourPayload(136, target), two.linkLocal);
-        expect([advertises(one.address[6]), advertises(three.address[6])]).toEqual([true, false]);
+        expect(advertises(one.address[6])).toBe(true);
+        if (harness.readsAdvertisements !== false) expect(advertises(three.address[6])).toBe(false);
         expect(
           sends(one.mac, one.linkLocal, { protocol: "icmpv6", type: 134, data: Buffer.alloc(12) }, two.linkLocal),
         ).toBe(false);
@@ -241,9 +259,10 @@ export function firewallContract(harness: FirewallHarness): void {
           payload: { protocol: "udp", sourcePort: 68, destinationPort: 67 },
         } as const;
         expect(lab.deliver(1, ipFrame(toAll, discover))).toContain(2);
-      }));
+      }),
+    );
 
-    it("lets pairs of addresses pass that are allowed", () =>
+    detail("lets pairs of addresses pass that are allowed", () =>
       withLab(harness, 2, async (lab, firewall) => {
         lab.group("any", [{ ...ingress, ipVersion: 4 }]);
         const virtual = "00:00:5e:00:01:0a";
@@ -276,9 +295,10 @@ export function firewallContract(harness: FirewallHarness): void {
             ),
           ).length > 0;
         expect([comes("10.77.0.200"), comes("10.77.1.9"), comes("10.77.0.202")]).toEqual([true, true, false]);
-      }));
+      }),
+    );
 
-    it("lets a guest talk to its DHCP server before its groups are in force, and to nobody else", () =>
+    telling("lets a guest talk to its DHCP server before its groups are in force, and to nobody else", () =>
       withLab(harness, 3, async (lab, firewall) => {
         lab.group("any", [{ ...ingress, ipVersion: 4 }]);
         const instance = lab.instance(1, {
@@ -299,11 +319,12 @@ export function firewallContract(harness: FirewallHarness): void {
         await firewall.unfilterInstance(instance);
         await firewall.unfilterInstance(instance);
         expect(await firewall.instanceFilterExists(instance)).toBe(false);
-      }));
+      }),
+    );
   });
 
   describe("in an uncertain world", () => {
-    it("changes nothing when the host refuses", async () => {
+    telling("changes nothing when the host refuses", async () => {
       await using lab = await FirewallLab.create(3);
       const system = new SystemCommandRunner();
       let broken = false;
@@ -336,7 +357,7 @@ export function firewallContract(harness: FirewallHarness): void {
       await firewall.remove();
     });
 
-    it("keeps what is in force when the source can't answer, or answers with nonsense", () =>
+    detail("keeps what is in force when the source can't answer, or answers with nonsense", () =>
       withLab(harness, 2, async (lab, firewall) => {
         lab.group("g", [{ ...ingress, ...tcp(80) }]);
         await lab.filter(firewall, 1, { securityGroups: ["g"] });
@@ -353,9 +374,10 @@ export function firewallContract(harness: FirewallHarness): void {
           expect.objectContaining({ code: "INVALID_ARGUMENT" }) as Error,
         );
         expect([lab.connects(2, 1, "tcp", 80), lab.connects(2, 1, "tcp", 81)]).toEqual([true, false]);
-      }));
+      }),
+    );
 
-    it("comes back with everything after its process has died", async () => {
+    detail("comes back with everything after its process has died", async () => {
       await using lab = await FirewallLab.create(3);
       const state = new MemoryStateStore();
       const first = harness.make({ groups: lab.groups, state });
@@ -372,7 +394,7 @@ export function firewallContract(harness: FirewallHarness): void {
       await second.remove();
     });
 
-    it("puts in force anew what somebody has flushed", () =>
+    telling("puts in force anew what somebody has flushed", () =>
       withLab(harness, 3, async (lab, firewall) => {
         lab.group("g", [{ ...ingress, ...tcp(80) }]);
         await lab.filter(firewall, 1, { securityGroups: ["g"] });
@@ -384,9 +406,10 @@ export function firewallContract(harness: FirewallHarness): void {
         await firewall.reconcile();
         expect([1, 2].map((to) => lab.connects(3, to, "tcp", 81))).toEqual([false, false]);
         expect([1, 2].map((to) => lab.connects(3, to, "tcp", 80))).toEqual([true, true]);
-      }));
+      }),
+    );
 
-    it("collects changes until told to apply them", () =>
+    detail("collects changes until told to apply them", () =>
       withLab(harness, 3, async (lab, firewall) => {
         lab.group("g", [{ ...ingress, ...tcp(80) }]);
         firewall.filterDeferApplyOn();
@@ -400,15 +423,16 @@ export function firewallContract(harness: FirewallHarness): void {
         expect([1, 2].map((to) => lab.connects(3, to, "tcp", 81))).toEqual([false, false]);
         expect([1, 2].map((to) => lab.connects(3, to, "tcp", 80))).toEqual([true, true]);
         await firewall.filterDeferApplyOff();
-      }));
+      }),
+    );
 
-    it("lets nothing through while it is put in force anew again and again", () =>
+    telling("lets nothing through while it is put in force anew again and again", () =>
       withLab(harness, 2, async (lab, firewall) => {
         lab.group("g", [{ ...ingress, ...tcp(80) }]);
         await lab.filter(firewall, 1, { securityGroups: ["g"] });
         let [reloading, sent, leaked] = [true, 0, 0];
         const reloads = (async () => {
-          for (let i = 0; i < 60; i++) await firewall.reconcile();
+          for (let i = 0; i < (harness.reloads ?? 60); i++) await firewall.reconcile();
           reloading = false;
         })();
         while (reloading) {
@@ -417,6 +441,7 @@ export function firewallContract(harness: FirewallHarness): void {
         }
         await reloads;
         expect({ leaked, some: sent > 60 }).toEqual({ leaked: 0, some: true });
-      }));
+      }),
+    );
   });
 }

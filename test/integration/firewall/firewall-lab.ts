@@ -113,7 +113,8 @@ export class FirewallLab implements AsyncDisposable {
 
   /** Whether the first packet of a new flow comes through: each call is another flow. */
   connects(from: number, to: number, protocol: "tcp" | "udp", destinationPort: number, version: 4 | 6 = 4): boolean {
-    return this.reaches(from, to, { protocol, sourcePort: this.#nextPort++, destinationPort }, version);
+    this.#nextPort = this.#nextPort >= 60_000 ? 20_000 : this.#nextPort + 1;
+    return this.reaches(from, to, { protocol, sourcePort: this.#nextPort, destinationPort }, version);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,0 +1,3 @@
+import { testVariant } from "./iptables-harness.js";
+
+await testVariant("legacy");

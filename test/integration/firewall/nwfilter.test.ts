@@ -1,0 +1,3 @@
+import { nwfilterTests } from "./nwfilter-tests.js";
+
+nwfilterTests("telling");
