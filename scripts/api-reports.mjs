@@ -42,6 +42,7 @@ const buildingBlocks = new Set([
   "Check",
   "CopyHooks",
   "EventBase",
+  "FILTER_PHASES",
   "FlagParameter",
   "InstanceEventBase",
   "InstanceId",

@@ -17,7 +17,12 @@ export type { NftablesFirewallOptions } from "./nftables/nftables-firewall-drive
 export type { TrackingMode } from "./nftables/tracking-mode.js";
 export { PolicyFirewallDriver } from "./policy/policy-firewall-driver.js";
 export type { PolicyFirewallOptions } from "./policy/policy-firewall-driver.js";
-export type { FilterCounter, PortCounters } from "./policy/firewall-backend.js";
+export type { FilterCounter, FirewallBackend, PortCounters } from "./policy/firewall-backend.js";
+export type { FlowCutter } from "./policy/flow-cutter.js";
+export type { AddressRange } from "./policy/address-range.js";
+export type { CompiledMatch, CompiledProviderRule, CompiledRule, GroupPolicy } from "./policy/group-policy.js";
+export type { PolicyChange, PolicyState } from "./policy/policy-state.js";
+export type { CompileOptions, FilterPhase, InstancePolicy, PortAddresses, PortPolicy } from "./policy/port-policy.js";
 export { DEFAULT_NWFILTER_TIMEOUTS, NwfilterFirewallDriver } from "./nwfilter/nwfilter-firewall-driver.js";
 export type { NwfilterFirewallOptions, NwfilterTimeouts } from "./nwfilter/nwfilter-firewall-driver.js";
 export type { LibvirtSource } from "./nwfilter/libvirt-nwfilter-host.js";
