@@ -99,7 +99,10 @@ export function interpret(view: GuestView, event: QmpEvent, status: string | und
       // virtio devices come twice; the first time without `device`, for their inner half.
       return { view, reports: withHandle(deletedHandle(data), (handle) => ({ type: "unplugged", handle })) };
     case "ACPI_DEVICE_OST":
-      return { view, reports: withHandle(refusedHandle(data["info"]), (handle) => ({ type: "unplugRefused", handle })) };
+      return {
+        view,
+        reports: withHandle(refusedHandle(data["info"]), (handle) => ({ type: "unplugRefused", handle })),
+      };
     case "DEVICE_UNPLUG_GUEST_ERROR":
     case "MEM_UNPLUG_ERROR":
       return { view, reports: withHandle(data["device"], (handle) => ({ type: "unplugRefused", handle })) };
@@ -170,8 +173,7 @@ const MOVING_STATES: ReadonlySet<string | undefined> = new Set([
 ]);
 
 function onStop(view: GuestView, status: string | undefined): Step {
-  if (view.moving === true && MOVING_STATES.has(status))
-    return { view: withRequest(view, "stop", false), reports: [] };
+  if (view.moving === true && MOVING_STATES.has(status)) return { view: withRequest(view, "stop", false), reports: [] };
   if (view.requested.has("stop")) return moved(withRequest(view, "stop", false), "paused", "paused", "self");
   if (status !== undefined && powerStateOf(status) === "crashed") {
     const reports = view.state === "crashed" ? [] : [lifecycle("crashed", "crash", status)];

@@ -23,6 +23,7 @@ import type { Hardware } from "./plan/hardware.js";
 import { findByPidFile, removeSockets } from "./process.js";
 import { GUEST_STATE_VERSION } from "./state/guest-state.js";
 import type { GuestState } from "./state/guest-state.js";
+import { withoutClone } from "./state/state-changes.js";
 import { sweepMemory } from "./suspend/suspend.js";
 
 interface Entry {
@@ -153,6 +154,7 @@ export class GuestRegistry {
     await sweepMemory(core);
     if (identity !== undefined) return adoptGuest(core, identity);
     if (core.state.process !== undefined) await recordMissedEnd(core, await isAbsent(core.files.pid));
+    await core.update(withoutClone);
     await abandonWork(core);
     await removeSockets(core.files);
   }

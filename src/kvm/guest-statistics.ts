@@ -85,9 +85,7 @@ function diskCounters(core: GuestCore, id: string, answer: readonly Qapi.BlockSt
   const binding = bindingOf(core.state.hardware, "disk", id);
   if (binding === undefined) return undefined;
   const node = diskNode(binding.handle);
-  const found = answer.find(
-    (entry) => entry["node-name"] === node || isQdevOf(entry.qdev, binding.handle),
-  );
+  const found = answer.find((entry) => entry["node-name"] === node || isQdevOf(entry.qdev, binding.handle));
   if (found === undefined) return undefined;
   const { stats } = found;
   return {

@@ -102,7 +102,8 @@ export class KvmGuest implements Guest {
   async info(options: CommonOptions = {}): Promise<GuestInfo> {
     const { session, definition, state } = this.#core;
     const { memoryMiB, vcpus } = definition;
-    if (session === undefined || this.#core.away) return { state: this.#core.powerState, stale: false, memoryMiB, vcpus };
+    if (session === undefined || this.#core.away)
+      return { state: this.#core.powerState, stale: false, memoryMiB, vcpus };
     const [status, cpuTime] = await Promise.all([
       session.runState({ signal: options.signal, deadlineMs: options.deadline }),
       cpuTimeNs(session.process.identity.pid),

@@ -39,7 +39,9 @@ export interface KvmHypervisorOptions {
 }
 
 /** The options with every default filled in. */
-export interface ResolvedKvmOptions extends Required<Omit<KvmHypervisorOptions, "openTap" | "cpuModel" | "timeouts" | "runAs" | "migration">> {
+export interface ResolvedKvmOptions extends Required<
+  Omit<KvmHypervisorOptions, "openTap" | "cpuModel" | "timeouts" | "runAs" | "migration">
+> {
   readonly cpuModel: string | undefined;
   readonly runAs: RunAs | undefined;
   readonly openTap: TapOpener | undefined;
@@ -67,7 +69,12 @@ const shape = check.object({
 });
 
 /** @throws InvalidArgumentError that names the bad option */
-export function resolveOptions({ timeouts = {}, openTap, migration, ...options }: KvmHypervisorOptions): ResolvedKvmOptions {
+export function resolveOptions({
+  timeouts = {},
+  openTap,
+  migration,
+  ...options
+}: KvmHypervisorOptions): ResolvedKvmOptions {
   const resolved = shape(options, "options");
   const bad = Object.entries(timeouts).find(
     ([, value]) => value !== undefined && !(Number.isFinite(value) && value > 0),
@@ -79,5 +86,12 @@ export function resolveOptions({ timeouts = {}, openTap, migration, ...options }
       expected: "milliseconds above 0",
     });
   const given = Object.fromEntries(Object.entries(timeouts).filter(([, value]) => value !== undefined));
-  return { ...resolved, cpuModel: resolved.cpuModel, runAs: resolved.runAs, openTap, migration: resolveMigrationOptions(migration), timeouts: { ...DEFAULT_KVM_TIMEOUTS, ...given } };
+  return {
+    ...resolved,
+    cpuModel: resolved.cpuModel,
+    runAs: resolved.runAs,
+    openTap,
+    migration: resolveMigrationOptions(migration),
+    timeouts: { ...DEFAULT_KVM_TIMEOUTS, ...given },
+  };
 }

@@ -63,7 +63,8 @@ describe("the dependency rules", () => {
       "src/libvirt/rpc/index.ts": face,
       "src/libvirt/index.ts": imports("./rpc/index.js"),
       "src/storage/index.ts": 'export { face } from "../host/index.js";',
-      "src/driver/index.ts": imports("../storage/index.js"),
+      "src/firewall/index.ts": `export const protocol = () => import("../libvirt/rpc/index.js");\n${face}`,
+      "src/driver/index.ts": `${imports("../storage/index.js")}\nexport { face } from "../firewall/index.js";`,
       "src/kvm/index.ts": `${imports("../driver/index.js")}\nimport bitset from "bitset";\nexport const set = bitset;`,
       "src/index.ts": imports("./core/index.js"),
     });

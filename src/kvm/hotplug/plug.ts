@@ -33,7 +33,7 @@ import {
   poolOfDevice,
   withPhase,
 } from "../plan/hardware.js";
-import type { DeviceBinding, Hardware } from "../plan/hardware.js";
+import type { DeviceBinding, Hardware, NicPlace } from "../plan/hardware.js";
 import { withBootIndex } from "../plan/command-line.js";
 import { TOPOLOGIES } from "../plan/topology.js";
 import type { SlotPool } from "../plan/topology.js";
@@ -81,8 +81,8 @@ export async function plugDisk(core: GuestCore, disk: GuestDisk, options: Common
   if (disk.tuning?.limits !== undefined) await applyDiskLimits(core, session, disk, {});
 }
 
-/** Gives a guest a NIC; see {@link plugDisk}. */
-export async function plugNic(core: GuestCore, nic: GuestNic, options: CommonOptions): Promise<void> {
+/** Gives a guest a NIC, in the place of one that has gone where that is said; see {@link plugDisk}. */
+export async function plugNic(core: GuestCore, nic: GuestNic, options: CommonOptions, place?: NicPlace): Promise<void> {
   if (core.definition.nics.some(({ id }) => id === nic.id))
     throw conflict(core, nic.id, `the guest has a NIC ${nic.id}`);
   const withNic = (state: GuestState): GuestState => ({
@@ -96,7 +96,7 @@ export async function plugNic(core: GuestCore, nic: GuestNic, options: CommonOpt
     core,
     session,
     withNic,
-    (hardware) => bindNic(hardware, nic.id),
+    (hardware) => bindNic(hardware, nic.id, place),
     options,
     async (binding, undo) => {
       await addNetBackend(core, session, binding.handle, nic);

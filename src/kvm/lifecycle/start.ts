@@ -62,7 +62,9 @@ export interface Arrival {
  */
 export async function startGuest(core: GuestCore, options: StartOptions): Promise<void> {
   requireHere(core, "start");
-  await bringIntoMemory(core, options, core.host.timeouts.startMs, (deadline) => bringUp(core, options.paused === true, deadline));
+  await bringIntoMemory(core, options, core.host.timeouts.startMs, (deadline) =>
+    bringUp(core, options.paused === true, deadline),
+  );
 }
 
 /**
@@ -125,8 +127,7 @@ async function bringUp(core: GuestCore, paused: boolean, deadline: Deadline, arr
   await withRollback(async (undo) => {
     deadline.throwIfExpired();
     const { firmware } = hardware;
-    if (firmware !== undefined)
-      await prepareVariables(files, firmware, core.state.hardware.firmware, host.access.user);
+    if (firmware !== undefined) await prepareVariables(files, firmware, core.state.hardware.firmware, host.access.user);
     // Whoever finds QEMU must know which of its devices is which. The process itself shows by its arguments whose it is.
     if (!isDeepStrictEqual(hardware, core.state.hardware)) await core.update((state) => ({ ...state, hardware }));
     await trimConsoleLog(core);
@@ -195,7 +196,11 @@ function asBefore(state: GuestState, { saved, migration }: GuestState): GuestSta
   return withSavedMemory(withMigration(withoutProcess(state), migration), saved);
 }
 
-async function run(session: GuestSession, deadline: Deadline, until: "launched" | "running" = "launched"): Promise<void> {
+async function run(
+  session: GuestSession,
+  deadline: Deadline,
+  until: "launched" | "running" = "launched",
+): Promise<void> {
   const limits = { signal: deadline.signal, deadlineMs: Math.max(1, deadline.remainingMs) };
   await session.requesting("cont", () => session.execute("cont", {}, limits));
   const runs = (view: GuestView): boolean => (until === "launched" ? view.launched : view.state === "running");

@@ -4,11 +4,12 @@ import type { GuestCore } from "../guest-core.js";
 import { endGuestHelpers } from "../helpers/guest-helpers.js";
 import { queryAgent, reconcileDevices } from "../hotplug/reconcile.js";
 import { settleMoves } from "../migration/adopt.js";
+import { isMoving } from "../migration/moving.js";
 import { removeSockets } from "../process.js";
 import type { GuestSession } from "../session.js";
 import type { GuestState } from "../state/guest-state.js";
 import { tuneGuest } from "./tune.js";
-import { endedState, withProcess } from "../state/state-changes.js";
+import { endedState, withProcess, withoutClone } from "../state/state-changes.js";
 
 /** Power state, devices and agent of a guest in memory. Without effect while it is being started. */
 export async function synchronise(core: GuestCore): Promise<void> {
@@ -19,6 +20,7 @@ export async function synchronise(core: GuestCore): Promise<void> {
   const { status } = await session.execute("query-status");
   const unborn = status === "prelaunch" || status === "inmigrate" || isArriving(core.state);
   if (core.state.process === undefined && unborn) return abandonStart(core, session);
+  if (core.state.clone !== undefined && !isMoving(core)) return abandonStart(core, session);
   if (await settleMoves(core, session)) {
     core.adopting = false;
     return;
@@ -44,6 +46,7 @@ async function abandonStart(core: GuestCore, session: GuestSession): Promise<voi
   await session.process.kill(core.host.timeouts.killMs);
   await endGuestHelpers(core);
   await removeSockets(core.files);
+  await core.update(withoutClone);
 }
 
 /** Whoever answers there is another guest. */

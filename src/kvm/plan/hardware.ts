@@ -67,11 +67,23 @@ export function bindDisk(hardware: Hardware, disk: Pick<GuestDisk, "id" | "bus">
   return bind(ready, topology, "disk", disk.id, pool);
 }
 
-/** Gives a NIC a slot. */
-export function bindNic(hardware: Hardware, id: string): Hardware {
+/** Where guests find a NIC: what they name it after. */
+export type NicPlace = Pick<DeviceBinding, "pool" | "slot" | "acpiIndex">;
+
+/** Gives a NIC a slot: a free one, or the place of one that has gone. */
+export function bindNic(hardware: Hardware, id: string, place?: NicPlace): Hardware {
   const topology = TOPOLOGIES[hardware.machine];
   const bound = bind(hardware, topology, "nic", id, topology.expansion);
+  if (place !== undefined) return inPlace(bound, id, place);
   return topology.acpiIndex ? numbered(bound, id) : bound;
+}
+
+function inPlace(hardware: Hardware, id: string, { pool, slot, acpiIndex }: NicPlace): Hardware {
+  const number = acpiIndex === undefined ? {} : { acpiIndex };
+  const bindings = hardware.bindings.map((binding) =>
+    binding.kind === "nic" && binding.id === id ? { ...binding, pool, slot, ...number } : binding,
+  );
+  return { ...hardware, bindings };
 }
 
 /** Guests that had a NIC without a number keep it so: a number would give it another name. */

@@ -52,6 +52,8 @@ export interface GuestState {
   readonly migration?: MigrationRecord;
   /** While the guest's memory is on disk. */
   readonly saved?: SavedMemory;
+  /** While the guest is being started from a template: what it was before. Its start has not succeeded then. */
+  readonly clone?: { readonly definition: GuestDefinition; readonly hardware: Hardware };
 }
 
 const bindingCheck: Check<DeviceBinding> = check.object({
@@ -102,6 +104,7 @@ const stateCheck: Check<GuestState> = check.object({
   ),
   migration: check.optional(migrationCheck),
   saved: check.optional(savedMemoryCheck),
+  clone: check.optional(check.object({ definition: definitionCheck, hardware: hardwareCheck })),
 });
 
 /**

@@ -47,6 +47,12 @@ export function withSavedMemory(state: GuestState, saved: SavedMemory | undefine
   return saved === undefined ? rest : { ...rest, saved };
 }
 
+/** The state of a guest whose start from a template has not succeeded, as it was before. The same object where none was under way. */
+export function withoutClone(state: GuestState): GuestState {
+  const { clone, process: _process, end: _end, ...rest } = state;
+  return clone === undefined ? state : { ...rest, ...clone };
+}
+
 /** The state of a guest that never came to run, as it was before. */
 export function withoutProcess(state: GuestState): GuestState {
   const { process: _, ...rest } = state;

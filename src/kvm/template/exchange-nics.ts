@@ -24,7 +24,7 @@ export async function silenceNics(
 }
 
 /**
- * Has the guest let go of all its NICs, then gives it `nics`.
+ * Has the guest let go of all its NICs, then gives it `nics`, each where the one of its id was: so the guest's names for them stay.
  * @throws GuestStartError when it does not let go of one in time; what plugging throws
  */
 export async function exchangeNics(
@@ -32,10 +32,11 @@ export async function exchangeNics(
   nics: readonly GuestNic[],
   { signal }: CommonOptions,
 ): Promise<void> {
+  const places = nics.map(({ id }) => bindingOf(core.state.hardware, "nic", id));
   const outcomes = await Promise.allSettled(nics.map(({ id }) => letGo(core, id, signal)));
   for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
   throwIfAborted(signal, "giving the guest its NICs");
-  for (const nic of nics) await plugNic(core, nic, { signal });
+  for (const [index, nic] of nics.entries()) await plugNic(core, nic, { signal }, places[index]);
 }
 
 async function letGo(core: GuestCore, id: string, signal: AbortSignal | undefined): Promise<void> {

@@ -8,6 +8,7 @@ import type { GuestCore } from "../guest-core.js";
 import { killGuest } from "../lifecycle/stop.js";
 import { requireHere } from "../migration/guard.js";
 import { whileMoving } from "../migration/moving.js";
+import { withoutClone } from "../state/state-changes.js";
 import { startFromMemory } from "../suspend/start-from-memory.js";
 import { exchangeNics, silenceNics } from "./exchange-nics.js";
 import { cloneHardware, readTemplate, requireRunnable } from "./template-platform.js";
@@ -27,11 +28,9 @@ export async function startFromTemplate(core: GuestCore, given: GuestTemplate, o
   await whileMoving(core, () =>
     withRollback(async (undo) => {
       if (!core.inMemory) {
-        undo.defer("the guest's own hardware", () =>
-          core.update((state) => ({ ...state, definition, hardware: former })),
-        );
+        undo.defer("what the guest was", () => core.update(withoutClone));
         undo.defer("the guest", () => killGuest(core, {}));
-        await core.update((state) => ({ ...state, hardware }));
+        await core.update((state) => ({ ...state, hardware, clone: { definition, hardware: former } }));
       }
       await startFromMemory(
         core,
@@ -48,6 +47,7 @@ export async function startFromTemplate(core: GuestCore, given: GuestTemplate, o
       await exchangeNics(core, definition.nics, options);
       if (session === undefined || core.session !== session || session.process.over)
         throw new GuestCrashedError("the guest ended while it was being started", { instance: core.instance });
+      await core.update(({ clone: _, ...whole }) => whole);
     }),
   );
 }

@@ -18,7 +18,18 @@ export interface CrashRequest {
   readonly point: CrashPoint;
 }
 export type CrashStep =
-  | ("define" | "start" | "attachDisk" | "attachNic" | "detachNic" | "setMemory" | "setVcpus" | "pause" | "kill" | "undefine")
+  | (
+      | "define"
+      | "start"
+      | "attachDisk"
+      | "attachNic"
+      | "detachNic"
+      | "setMemory"
+      | "setVcpus"
+      | "pause"
+      | "kill"
+      | "undefine"
+    )
   | ("save" | "restore" | "saveTemplate" | "startFromTemplate")
   | ("mirrorDisk" | "snapshotDisk" | "commitDisk" | "backup" | "changeMedium");
 /** `write`: the replacing of a state file. `spawn`: the start of QEMU. Others are QMP commands. */
@@ -110,9 +121,11 @@ async function run(step: CrashStep): Promise<void> {
     case "backup":
       return guest.backup({ disks: [{ diskId: "data", ...target }], checkpoint: "one" });
     case "saveTemplate": {
-      const disks = (["root", "data"] as const).map((diskId) => ({ diskId, path: `${target.path}.${diskId}`, format: target.format }));
-      const memoryPath = `${target.path}.memory`;
-      template = { ...(await guest.saveTemplate({ memoryPath, disks })), memoryPath, definition: await guest.definition() };
+      const { path, format } = target;
+      const disks = ["root", "data"].map((diskId) => ({ diskId, path: `${path}.${diskId}`, format }));
+      const memoryPath = `${path}.memory`;
+      const state = await guest.saveTemplate({ memoryPath, disks });
+      template = { ...state, memoryPath, definition: await guest.definition() };
       return;
     }
     case "startFromTemplate":

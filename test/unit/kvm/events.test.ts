@@ -88,7 +88,9 @@ describe("events of a guest whose memory is being moved", () => {
   });
   it("tell of a guest that breaks, or runs out of disk, all the same", () => {
     expect(follow(moving, [event("STOP")], "guest-panicked").reports).toMatchObject([{ transition: "crashed" }]);
-    expect(follow(moving, [event("STOP")], "io-error").reports).toMatchObject([{ transition: "paused", detail: "io-error" }]);
+    expect(follow(moving, [event("STOP")], "io-error").reports).toMatchObject([
+      { transition: "paused", detail: "io-error" },
+    ]);
   });
 });
 

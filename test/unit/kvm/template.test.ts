@@ -8,6 +8,9 @@ import {
   readTemplate,
   requireRunnable,
 } from "../../../src/kvm/template/template-platform.js";
+import { formatGuestState, parseGuestState } from "../../../src/kvm/state/guest-state.js";
+import type { GuestState } from "../../../src/kvm/state/guest-state.js";
+import { withoutClone } from "../../../src/kvm/state/state-changes.js";
 import { qemu72 } from "./capabilities.js";
 import { definition, disk, nic } from "./definitions.js";
 
@@ -75,6 +78,33 @@ describe("the hardware of a guest from a template", () => {
     expect(() => cloneHardware({ ...here, ...changes }, { definition: there, hardware }, () => "fresh")).toThrow(
       expect.objectContaining({ code: "TEMPLATE_UNUSABLE", message: expect.stringContaining(what) as string }),
     );
+  });
+});
+
+describe("a NIC in the place of one that has gone", () => {
+  it("has its slot and its number, and a name of its own in QEMU", () => {
+    const [place] = hardware.bindings.filter(({ id }) => id === "port-a");
+    const without = { ...hardware, bindings: hardware.bindings.filter(({ id }) => id !== "port-a") };
+    const bound = bindNic(without, "own", place).bindings.at(-1);
+    expect(bound).toEqual({ ...place, id: "own", handle: `nic${hardware.nextHandle}` });
+    expect(place).toMatchObject({ slot: expect.any(Number) as number, acpiIndex: expect.any(Number) as number });
+  });
+});
+
+describe("a guest whose start from a template has not succeeded", () => {
+  it("is what it was before, and read so", () => {
+    const state: GuestState = {
+      version: 1,
+      definition: { ...here, nics: [] },
+      hardware,
+      process: { bootId: "boot", pid: 7, startTime: 8, startedAt: 9, accelerator: "tcg", state: "running" },
+      clone: { definition: here, hardware: planned },
+    };
+    const read = parseGuestState(formatGuestState(state), here.uuid, "runtime.json");
+    expect(read).toEqual(state);
+    expect(withoutClone(read)).toEqual({ version: 1, definition: here, hardware: planned });
+    const { clone: _, ...whole } = state;
+    expect(withoutClone(whole)).toBe(whole);
   });
 });
 
