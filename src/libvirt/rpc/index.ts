@@ -53,14 +53,7 @@ export type { LibvirtTransport, LibvirtTransportSink, SendFdsLimits } from "./tr
 export type { LateReply, LibvirtCallOptions } from "./window.js";
 export { LibvirtClient } from "./client.js";
 export type { ObjectHandles } from "./client.js";
-export {
-  decodeArguments,
-  decodeError,
-  decodeResult,
-  encodeArguments,
-  encodeError,
-  encodeResult,
-} from "./codec.js";
+export { decodeArguments, decodeError, decodeResult, encodeArguments, encodeError, encodeResult } from "./codec.js";
 export { cpusOfMap, mapOfCpus } from "./objects/cpu-map.js";
 export type { VcpuStatus } from "./objects/cpu-methods.js";
 export type { FlagsInput } from "./objects/flags.js";
