@@ -1,5 +1,5 @@
 /** Addresses of migrations in QEMU's own terms, and finding one on which QEMU can wait. */
-import { isIPv6 } from "node:net";
+import { createServer, isIPv6 } from "node:net";
 import type { InstanceRef } from "../../core/index.js";
 import { MigrationPreCheckError } from "../../driver/index.js";
 import { QmpCommandError } from "../../qmp/index.js";
@@ -37,7 +37,8 @@ export function fitsSocket(path: string): boolean {
 }
 
 /**
- * Has QEMU wait on the first port of the range that it can have: others may hold some.
+ * Has QEMU wait on the first port of the range that it can have: others may hold some. QEMU from 9 on takes no second port after it was refused one, so it is asked for
+ * those only that look free.
  * @throws MigrationPreCheckError when it gets none; what `wait` throws beside QEMU's refusals
  */
 export async function waitOnPort(
@@ -45,9 +46,11 @@ export async function waitOnPort(
   host: string,
   ports: { readonly first: number; readonly last: number },
   wait: (address: DirectAddress) => Promise<unknown>,
+  isFree: (host: string, port: number) => Promise<boolean> = canListen,
 ): Promise<DirectAddress> {
   let refusal: QmpCommandError | undefined;
   for (let port = ports.first; port <= ports.last; port++) {
+    if (!(await isFree(host, port))) continue;
     const address = { type: "inet", host, port } as const;
     try {
       await wait(address);
@@ -62,5 +65,14 @@ export async function waitOnPort(
     retryable: true,
     cause: refusal,
     ...(refusal === undefined ? {} : { detail: refusal.desc }),
+  });
+}
+
+/** Whether somebody could listen there now. */
+function canListen(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", () => resolve(false));
+    server.listen({ host, port, exclusive: true }, () => server.close(() => resolve(true)));
   });
 }

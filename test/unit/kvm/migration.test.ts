@@ -48,16 +48,17 @@ describe("addresses", () => {
       tried.push(address.port!);
       return address.port === free ? Promise.resolve() : Promise.reject(refusal);
     };
-    const ports = { first: 5, last: 7 };
-    expect(await waitOnPort(instance, "::1", ports, wait(6))).toEqual({ type: "inet", host: "::1", port: 6 });
-    expect(tried).toEqual([5, 6]);
-    await expect(waitOnPort(instance, "::1", ports, wait(9))).rejects.toMatchObject({
+    const ports = { first: 5, last: 8 };
+    const isFree = (_: string, port: number): Promise<boolean> => Promise.resolve(port !== 6);
+    expect(await waitOnPort(instance, "::1", ports, wait(7), isFree)).toEqual({ type: "inet", host: "::1", port: 7 });
+    expect(tried).toEqual([5, 7]);
+    await expect(waitOnPort(instance, "::1", ports, wait(9), isFree)).rejects.toMatchObject({
       code: "MIGRATION_PRECHECK_FAILED",
       retryable: true,
       detail: refusal.desc,
     });
     const other = (): Promise<never> => Promise.reject(new Error("gone"));
-    await expect(waitOnPort(instance, "::1", ports, other)).rejects.toThrow("gone");
+    await expect(waitOnPort(instance, "::1", ports, other, isFree)).rejects.toThrow("gone");
   });
 });
 

@@ -6,8 +6,7 @@ import { runMethod } from "./run-method.js";
 import type { MethodContext } from "./run-method.js";
 
 const contexts = new WeakMap<object, MethodContext>();
-const prototypes = new Map<Owner, object>();
-let installed = false;
+let plans: ReadonlyMap<Owner, readonly MethodPlan[]> | undefined;
 
 /** A class whose instances get the methods of an owner. `M`: the generated interface of these methods. */
 export type MethodsClass<M> = abstract new (context: MethodContext, reference: object) => M;
@@ -17,26 +16,35 @@ export type MethodsClass<M> = abstract new (context: MethodContext, reference: o
  * the first handle is, so that importing the library reads no tables.
  */
 export function methodsClass<M>(owner: Owner): MethodsClass<M> {
+  let hasMethods = false;
   const Base = class {
     constructor(context: MethodContext, reference: object) {
-      if (!installed) installMethods();
+      if (!hasMethods) for (const plan of plansOf(owner)) install(Base.prototype, plan);
+      hasMethods = true;
       contexts.set(this, context);
       Object.assign(this, reference);
     }
   };
-  prototypes.set(owner, Base.prototype);
   return Base as unknown as MethodsClass<M>;
 }
 
-function installMethods(): void {
-  installed = true;
+function plansOf(owner: Owner): readonly MethodPlan[] {
+  plans ??= readPlans();
+  return plans.get(owner) ?? [];
+}
+
+function readPlans(): ReadonlyMap<Owner, readonly MethodPlan[]> {
+  const byOwner = new Map<Owner, MethodPlan[]>();
   for (const program of ["remote", "qemu", "lxc"] as const) {
     for (const procedure of proceduresOf(program)) {
       const plan = planMethod(procedure);
-      const prototype = plan && prototypes.get(plan.owner);
-      if (plan !== undefined && prototype !== undefined) install(prototype, plan);
+      if (plan === undefined) continue;
+      const own = byOwner.get(plan.owner) ?? [];
+      own.push(plan);
+      byOwner.set(plan.owner, own);
     }
   }
+  return byOwner;
 }
 
 function install(prototype: object, plan: MethodPlan): void {
