@@ -51,3 +51,4 @@ export {
 export type { OpenTapOptions, Tap } from "./tap.js";
 export { defaultHostTimeouts } from "./timeouts.js";
 export type { HostTimeouts } from "./timeouts.js";
+export { MAX_SOCKET_PATH_BYTES, openSocket, openUnixSocket } from "./open-socket.js";

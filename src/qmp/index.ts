@@ -69,5 +69,5 @@ export { DEFAULT_GUEST_AGENT_TIMEOUTS, DEFAULT_QMP_TIMEOUTS } from "./timeouts.j
 export type { GuestAgentTimeouts, QmpTimeouts } from "./timeouts.js";
 export type { TranscriptEntry, TranscriptHook } from "./transcript.js";
 export type { QmpTransport, QmpTransportSink } from "./transport.js";
-export { MAX_SOCKET_PATH_BYTES } from "./unix-transport.js";
+export { MAX_SOCKET_PATH_BYTES } from "../host/index.js";
 export type { GuestExit, GuestProcess } from "./guest-agent-process.js";

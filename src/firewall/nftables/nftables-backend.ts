@@ -23,7 +23,7 @@ export interface NftablesBackendOptions {
   readonly commands: CommandRunner;
   /** Name of our tables. */
   readonly table: string;
-  /** Default: `bridge` where the kernel can, else `inet`. */
+  /** Default: `inet` where br_netfilter is loaded, else `bridge` where the kernel can. */
   readonly mode?: TrackingMode;
   readonly timeoutMs: number;
 }
@@ -200,7 +200,7 @@ export class NftablesBackend implements FirewallBackend {
   }
 
   async #chooseMode(): Promise<TrackingMode> {
-    this.#mode ??= (await this.#nft.accepts(PROBE)) ? "bridge" : "inet";
+    this.#mode ??= (await this.#bridges.isThere()) || !(await this.#nft.accepts(PROBE)) ? "inet" : "bridge";
     return this.#mode;
   }
 }

@@ -12,7 +12,7 @@ import type { TrackingMode } from "./tracking-mode.js";
 export interface NftablesFirewallOptions extends PolicyFirewallOptions {
   /** Name of the tables, in the families `bridge` and `inet`, which are this driver's alone: 1 to 64 characters of `[a-z0-9_]`. Default `hypervise`. */
   readonly table?: string;
-  /** Where flows are tracked; default: `bridge` where the kernel can, else `inet`. */
+  /** Where flows are tracked; default: `inet` where br_netfilter is loaded, else `bridge` where the kernel can. */
   readonly mode?: TrackingMode;
   /** Longest that one transaction may take, in milliseconds. Default 60,000. */
   readonly timeoutMs?: number;

@@ -2,7 +2,7 @@
 import { createServer, isIPv6 } from "node:net";
 import type { InstanceRef } from "../../core/index.js";
 import { MigrationPreCheckError } from "../../driver/index.js";
-import { QmpCommandError } from "../../qmp/index.js";
+import { MAX_SOCKET_PATH_BYTES, QmpCommandError } from "../../qmp/index.js";
 import type { Qapi } from "../../qmp/index.js";
 import type { MigrationAddress } from "./token.js";
 
@@ -28,12 +28,9 @@ export function nbdServer(address: DirectAddress): Qapi.SocketAddress {
   return { type: "inet", host: address.host, port: String(address.port) };
 }
 
-/** Longest path that a socket address holds. */
-const MAX_SOCKET_PATH = 107;
-
 /** Whether a path fits the address of a socket. */
 export function fitsSocket(path: string): boolean {
-  return Buffer.byteLength(path) <= MAX_SOCKET_PATH;
+  return Buffer.byteLength(path) <= MAX_SOCKET_PATH_BYTES;
 }
 
 /**

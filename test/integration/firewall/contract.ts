@@ -432,7 +432,8 @@ export function firewallContract(harness: FirewallHarness): void {
         await lab.filter(firewall, 1, { securityGroups: ["g"] });
         let [reloading, sent, leaked] = [true, 0, 0];
         const reloads = (async () => {
-          for (let i = 0; i < (harness.reloads ?? 60); i++) await firewall.reconcile();
+          // A fast machine is done with its reloads before there were packets enough to tell anything.
+          for (let i = 0; i < (harness.reloads ?? 60) || sent < 300; i++) await firewall.reconcile();
           reloading = false;
         })();
         while (reloading) {
@@ -440,7 +441,7 @@ export function firewallContract(harness: FirewallHarness): void {
           await new Promise((resolve) => setImmediate(resolve));
         }
         await reloads;
-        expect({ leaked, some: sent > 60 }).toEqual({ leaked: 0, some: true });
+        expect(leaked).toBe(0);
       }),
     );
   });

@@ -2,10 +2,10 @@
 import { existsSync } from "node:fs";
 import { InvalidArgumentError, abortErrorOf, isHyperviseError } from "../../../core/index.js";
 import type { Clock } from "../../../core/index.js";
+import { openSocket, openUnixSocket } from "../../../host/index.js";
 import type { ConnectUri } from "../connect-uri.js";
 import { LibvirtConnectError } from "../errors.js";
 import { childTransport } from "./child-transport.js";
-import { openSocket, openUnixSocket } from "./open-socket.js";
 import { isSessionUri, libvirtSocketPath } from "./socket-path.js";
 import { sshArgv } from "./ssh-command.js";
 import { streamTransport } from "./stream-transport.js";

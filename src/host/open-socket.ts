@@ -3,10 +3,10 @@ import { open } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { connect } from "node:net";
 import type { NetConnectOpts, Socket } from "node:net";
-import { abortErrorOf, onAbort } from "../../../core/index.js";
+import { abortErrorOf, onAbort } from "../core/index.js";
 
-/** Longest path of a UNIX socket on Linux; Node cuts longer ones off without a word. */
-const MAX_SOCKET_PATH_BYTES = 107;
+/** Longest path of a UNIX socket on Linux. QEMU refuses longer ones; Node cuts them off without a word. */
+export const MAX_SOCKET_PATH_BYTES = 107;
 
 /** Linux's O_PATH, which Node does not name: a handle on the file without opening what it stands for. */
 const O_PATH = 0o10000000;
