@@ -5,7 +5,7 @@ import { copyFile as cloneFile, open, rm } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { throwIfAborted } from "../core/index.js";
 import { ImageUnacceptableError } from "./errors.js";
-import type { TransferOptions } from "./image-store.js";
+import type { TransferOptions } from "./images/image-store.js";
 
 export type ChecksumAlgorithm = "sha256" | "sha512";
 

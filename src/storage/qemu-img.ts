@@ -3,8 +3,8 @@ import { isAbsolute } from "node:path";
 import { BusyError, InvalidArgumentError, isHyperviseError, StateCorruptError } from "../core/index.js";
 import { CommandError, systemCommandRunner } from "../host/index.js";
 import type { CommandRunner } from "../host/index.js";
-import type { ImageFormat } from "./image.js";
-import type { TransferOptions } from "./image-store.js";
+import type { ImageFormat } from "./images/image.js";
+import type { TransferOptions } from "./images/image-store.js";
 
 /** Every bound of a run of `qemu-img`. */
 export interface QemuImgLimits {

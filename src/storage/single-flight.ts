@@ -1,6 +1,6 @@
 /** Work that several callers want at once, done once for all of them. */
 import { AbortedError, raceAbort, throwIfAborted } from "../core/index.js";
-import type { TransferOptions, TransferProgress } from "./image-store.js";
+import type { TransferOptions, TransferProgress } from "./images/image-store.js";
 
 interface Flight<T> {
   readonly result: Promise<T>;

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { isHyperviseError } from "../../../src/core/index.js";
-import { parseQcow2Header } from "../../../src/storage/qcow2-header.js";
+import { parseQcow2Header } from "../../../src/storage/images/qcow2-header.js";
 import { qcow2Header } from "./support/qcow2-bytes.js";
 
 describe("the header of a qcow2 file", () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { raceAbort } from "../../../src/core/index.js";
-import type { TransferOptions } from "../../../src/storage/image-store.js";
+import type { TransferOptions } from "../../../src/storage/images/image-store.js";
 import { SingleFlight } from "../../../src/storage/single-flight.js";
 
 function work(): {

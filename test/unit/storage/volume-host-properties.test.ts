@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import { describe, expect, it } from "vitest";
 import { readVolumeHostProperties } from "../../../src/storage/index.js";
-import { parseInitiator } from "../../../src/storage/volume-host-properties.js";
+import { parseInitiator } from "../../../src/storage/volumes/volume-host-properties.js";
 
 describe("what a host tells volume services", () => {
   it("is its name and an address", async () => {

@@ -2,7 +2,7 @@
 import { readFile, stat, truncate, writeFile } from "node:fs/promises";
 import { CommandError, CommandNotFoundError } from "../../../../src/host/index.js";
 import type { CommandOptions, CommandResult, CommandRunner } from "../../../../src/host/index.js";
-import { parseQcow2Header } from "../../../../src/storage/qcow2-header.js";
+import { parseQcow2Header } from "../../../../src/storage/images/qcow2-header.js";
 import { qcow2Header } from "./qcow2-bytes.js";
 
 const BODY_AT = 512 * 8;

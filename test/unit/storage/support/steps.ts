@@ -1,7 +1,7 @@
 /** Lets what a back end does fail, or its process die, at the n-th of its steps. */
 import { rename, writeFile } from "node:fs/promises";
-import { systemFileChanges } from "../../../../src/storage/instance-disks.js";
-import type { FileChanges } from "../../../../src/storage/instance-disks.js";
+import { systemFileChanges } from "../../../../src/storage/disks/instance-disks.js";
+import type { FileChanges } from "../../../../src/storage/disks/instance-disks.js";
 import type { CommandRunner } from "../../../../src/host/index.js";
 
 /** As on the system, but never waiting for the disk: the death of a process loses nothing that was written. */

@@ -1,7 +1,7 @@
 /** Which instances of this host a volume is connected for, kept where it outlives the process. */
 import { createHash } from "node:crypto";
-import { check, ConflictError, StateCorruptError } from "../core/index.js";
-import type { StateStore } from "../core/index.js";
+import { check, ConflictError, StateCorruptError } from "../../core/index.js";
+import type { StateStore } from "../../core/index.js";
 import type { VolumeConnection } from "./volume-connector.js";
 
 const checkRecord = check.object({

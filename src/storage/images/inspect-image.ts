@@ -2,13 +2,13 @@
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
-import { isHyperviseError } from "../core/index.js";
-import { ImageUnacceptableError } from "./errors.js";
+import { isHyperviseError } from "../../core/index.js";
+import { ImageUnacceptableError } from "../errors.js";
 import type { ImageFormat } from "./image.js";
 import type { TransferOptions } from "./image-store.js";
 import { readQcow2Header } from "./qcow2-header.js";
-import { qemuFormatOf } from "./qemu-img.js";
-import type { QemuImg } from "./qemu-img.js";
+import { qemuFormatOf } from "../qemu-img.js";
+import type { QemuImg } from "../qemu-img.js";
 
 export interface InspectionOptions extends TransferOptions {
   /** Larger disks are refused. */

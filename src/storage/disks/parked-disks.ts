@@ -1,13 +1,13 @@
 /** Parked states of an instance's disks: taken, gone back to, forgotten. Each step may be the last of the process. */
-import { isHyperviseError, traceMessage, withRollback } from "../core/index.js";
-import type { RollbackStack } from "../core/index.js";
-import { cloneOrCopyFile } from "./copy-file.js";
+import { isHyperviseError, traceMessage, withRollback } from "../../core/index.js";
+import type { RollbackStack } from "../../core/index.js";
+import { cloneOrCopyFile } from "../copy-file.js";
 import { findParked, withParked } from "./disk-index.js";
 import type { DiskIndex, DiskRecord, DiskRecords, ParkedState } from "./disk-index.js";
 import { isSameFile, isThere } from "./instance-disks.js";
 import type { InstanceDisks } from "./instance-disks.js";
-import { readQcow2Header } from "./qcow2-header.js";
-import type { FormattedFile, QemuImg } from "./qemu-img.js";
+import { readQcow2Header } from "../images/qcow2-header.js";
+import type { FormattedFile, QemuImg } from "../qemu-img.js";
 
 /**
  * A parked qcow2 disk is the disk's own file under a second name, by a hard link; then an overlay of that name takes the

@@ -1,8 +1,8 @@
 /** Follows a disk image down its chain of backing files, within limits, before any hypervisor does. */
 import { realpath, stat } from "node:fs/promises";
 import { dirname, isAbsolute, resolve, sep } from "node:path";
-import type { DiskSourceFormat } from "./disk-source.js";
-import { ImageUnacceptableError } from "./errors.js";
+import type { DiskSourceFormat } from "../disks/disk-source.js";
+import { ImageUnacceptableError } from "../errors.js";
 import { readQcow2Header } from "./qcow2-header.js";
 
 export interface ChainLimits {

@@ -1,7 +1,7 @@
 /** The header of a qcow2 file, read without letting any program open what it refers to. */
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
-import { ImageUnacceptableError } from "./errors.js";
+import { ImageUnacceptableError } from "../errors.js";
 
 export interface Qcow2Header {
   readonly version: 2 | 3;

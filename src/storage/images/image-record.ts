@@ -1,10 +1,10 @@
 /** Image metadata: checked at the door, and kept as JSON beside the image's bytes. */
 import { readFile } from "node:fs/promises";
-import { check, StateCorruptError } from "../core/index.js";
-import type { Check } from "../core/index.js";
+import { check, StateCorruptError } from "../../core/index.js";
+import type { Check } from "../../core/index.js";
 import { IMAGE_FORMATS } from "./image.js";
 import type { ImageMetadata } from "./image.js";
-import { errnoOf } from "./storage-failure.js";
+import { errnoOf } from "../storage-failure.js";
 
 const MAX_RECORD_BYTES = 1024 * 1024;
 

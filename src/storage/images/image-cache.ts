@@ -2,16 +2,16 @@
 import { createHash } from "node:crypto";
 import { link, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { throwIfAborted } from "../core/index.js";
-import type { Clock } from "../core/index.js";
-import { copyFile } from "./copy-file.js";
-import type { CopyResult } from "./copy-file.js";
-import { ImageUnacceptableError } from "./errors.js";
+import { throwIfAborted } from "../../core/index.js";
+import type { Clock } from "../../core/index.js";
+import { copyFile } from "../copy-file.js";
+import type { CopyResult } from "../copy-file.js";
+import { ImageUnacceptableError } from "../errors.js";
 import { formatImageRecord, readImageRecord } from "./image-record.js";
 import type { StoredImage } from "./image-record.js";
 import type { TransferOptions } from "./image-store.js";
-import { namesIn, StagingArea } from "./staging-area.js";
-import { errnoOf } from "./storage-failure.js";
+import { namesIn, StagingArea } from "../staging-area.js";
+import { errnoOf } from "../storage-failure.js";
 
 const RECORD = "image.json";
 const STAGING = ".staging";

@@ -1,7 +1,7 @@
 /** Where an instance's own disks (root, ephemeral, swap, rescue) live on this host. */
 import type { DiskSource, DiskSourceFormat } from "./disk-source.js";
-import type { TransferOptions } from "./image-store.js";
-import type { LocalImage } from "./image.js";
+import type { TransferOptions } from "../images/image-store.js";
+import type { LocalImage } from "../images/image.js";
 
 export interface CreateDiskRequest {
   readonly instanceUuid: string;

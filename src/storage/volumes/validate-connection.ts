@@ -1,5 +1,5 @@
 /** Checks of what all volume connections have in common. */
-import { check, InvalidArgumentError } from "../core/index.js";
+import { check, InvalidArgumentError } from "../../core/index.js";
 import type { VolumeConnection } from "./volume-connector.js";
 
 const checkVolumeId = check.string({

@@ -2,22 +2,22 @@
 import { constants } from "node:fs";
 import { access, open, rename, rm, writeFile } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
-import { check, ConflictError, InvalidArgumentError, systemClock, throwIfAborted } from "../core/index.js";
-import type { Clock } from "../core/index.js";
-import type { CommandRunner } from "../host/index.js";
-import { copyFile } from "./copy-file.js";
-import { ImageNotFoundError, ImageUnacceptableError } from "./errors.js";
+import { check, ConflictError, InvalidArgumentError, systemClock, throwIfAborted } from "../../core/index.js";
+import type { Clock } from "../../core/index.js";
+import type { CommandRunner } from "../../host/index.js";
+import { copyFile } from "../copy-file.js";
+import { ImageNotFoundError, ImageUnacceptableError } from "../errors.js";
 import { ImageCache } from "./image-cache.js";
 import { checkImageId, checkImageMetadata, formatImageRecord, readImageRecord } from "./image-record.js";
 import type { StoredImage } from "./image-record.js";
 import type { ImageMetadata, LocalImage } from "./image.js";
 import type { ImageStore, TransferOptions } from "./image-store.js";
 import { inspectImage } from "./inspect-image.js";
-import { QemuImg, qemuFormatOf } from "./qemu-img.js";
-import type { QemuImgLimits } from "./qemu-img.js";
-import { SingleFlight } from "./single-flight.js";
-import { namesIn, StagingArea } from "./staging-area.js";
-import { errnoOf, storageFailure } from "./storage-failure.js";
+import { QemuImg, qemuFormatOf } from "../qemu-img.js";
+import type { QemuImgLimits } from "../qemu-img.js";
+import { SingleFlight } from "../single-flight.js";
+import { namesIn, StagingArea } from "../staging-area.js";
+import { errnoOf, storageFailure } from "../storage-failure.js";
 
 export interface DirectoryImageStoreOptions {
   /** Absolute path; made when it is not there. */

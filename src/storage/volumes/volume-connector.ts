@@ -1,6 +1,6 @@
 /** Volumes: block storage with a life of its own, and how a host reaches it. */
-import type { JsonObject } from "../core/index.js";
-import type { DiskSource } from "./disk-source.js";
+import type { JsonObject } from "../../core/index.js";
+import type { DiskSource } from "../disks/disk-source.js";
 
 /** How to reach one volume (Nova's `connection_info`). What `data` holds is the connector's; secrets in it are ids of a `SecretStore`, never values. */
 export interface VolumeConnection {

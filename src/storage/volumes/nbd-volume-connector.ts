@@ -1,10 +1,10 @@
 /** Volumes that an NBD server exports; QEMU's own client reaches them, the host has no device for them. */
-import { check, isHyperviseError, KeyedLock } from "../core/index.js";
-import type { Check, StateStore } from "../core/index.js";
-import type { CommandRunner } from "../host/index.js";
-import type { DiskSource, NbdDiskSource } from "./disk-source.js";
-import { VolumeConnectError } from "./errors.js";
-import { QemuImg } from "./qemu-img.js";
+import { check, isHyperviseError, KeyedLock } from "../../core/index.js";
+import type { Check, StateStore } from "../../core/index.js";
+import type { CommandRunner } from "../../host/index.js";
+import type { DiskSource, NbdDiskSource } from "../disks/disk-source.js";
+import { VolumeConnectError } from "../errors.js";
+import { QemuImg } from "../qemu-img.js";
 import { validateConnection } from "./validate-connection.js";
 import type { VolumeConnection, VolumeConnector, VolumeConnectOptions } from "./volume-connector.js";
 import { VolumeReferences } from "./volume-references.js";

@@ -1,16 +1,16 @@
 /** Makes the file of a new disk: empty, an overlay of an image, or a copy of one. */
 import { truncate } from "node:fs/promises";
-import { InvalidArgumentError } from "../core/index.js";
-import { cloneOrCopyFile } from "./copy-file.js";
+import { InvalidArgumentError } from "../../core/index.js";
+import { cloneOrCopyFile } from "../copy-file.js";
 import type { DiskSourceFormat } from "./disk-source.js";
-import { ImageUnacceptableError } from "./errors.js";
-import type { LocalImage } from "./image.js";
-import type { TransferOptions } from "./image-store.js";
-import { inspectImage } from "./inspect-image.js";
-import { readQcow2Header } from "./qcow2-header.js";
-import type { Qcow2Header } from "./qcow2-header.js";
-import { qemuFormatOf } from "./qemu-img.js";
-import type { FormattedFile, QemuImg } from "./qemu-img.js";
+import { ImageUnacceptableError } from "../errors.js";
+import type { LocalImage } from "../images/image.js";
+import type { TransferOptions } from "../images/image-store.js";
+import { inspectImage } from "../images/inspect-image.js";
+import { readQcow2Header } from "../images/qcow2-header.js";
+import type { Qcow2Header } from "../images/qcow2-header.js";
+import { qemuFormatOf } from "../qemu-img.js";
+import type { FormattedFile, QemuImg } from "../qemu-img.js";
 
 /** How a disk comes to be. */
 export type FillPlan =

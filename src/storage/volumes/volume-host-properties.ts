@@ -1,7 +1,7 @@
 /** What this host tells volume services of itself. */
 import { readFile } from "node:fs/promises";
 import { hostname, networkInterfaces } from "node:os";
-import { check } from "../core/index.js";
+import { check } from "../../core/index.js";
 import type { VolumeHostProperties } from "./volume-connector.js";
 
 const INITIATOR_FILE = "/etc/iscsi/initiatorname.iscsi";

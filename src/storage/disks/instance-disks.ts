@@ -3,12 +3,12 @@ import { constants } from "node:fs";
 import { link, lstat, open, readFile, rename, rm, rmdir, stat } from "node:fs/promises";
 import type { Stats } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { writeFileAtomic } from "../host/index.js";
+import { writeFileAtomic } from "../../host/index.js";
 import { EMPTY_INDEX, formatDiskIndex, isEmptyIndex, parseDiskIndex } from "./disk-index.js";
 import type { DiskIndex, DiskRecord, ParkedState } from "./disk-index.js";
-import { makeDirectory } from "./make-directory.js";
-import type { FormattedFile } from "./qemu-img.js";
-import { errnoOf, throwUnless } from "./storage-failure.js";
+import { makeDirectory } from "../make-directory.js";
+import type { FormattedFile } from "../qemu-img.js";
+import { errnoOf, throwUnless } from "../storage-failure.js";
 
 /** The changes to files that a back end makes, one by one; each leaves either the old or the new. */
 export interface FileChanges {

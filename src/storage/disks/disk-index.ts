@@ -1,6 +1,6 @@
 /** Which disks an instance has, in which formats, and what is parked: the record beside the files, which are never probed. */
-import { check, StateCorruptError } from "../core/index.js";
-import type { Check } from "../core/index.js";
+import { check, StateCorruptError } from "../../core/index.js";
+import type { Check } from "../../core/index.js";
 import { DISK_SOURCE_FORMATS } from "./disk-source.js";
 import type { DiskSourceFormat } from "./disk-source.js";
 

@@ -10,26 +10,26 @@ import {
   KeyedLock,
   StateCorruptError,
   withRollback,
-} from "../core/index.js";
-import type { Check, ErrorContext } from "../core/index.js";
-import type { CommandRunner } from "../host/index.js";
-import { copyFile } from "./copy-file.js";
+} from "../../core/index.js";
+import type { Check, ErrorContext } from "../../core/index.js";
+import type { CommandRunner } from "../../host/index.js";
+import { copyFile } from "../copy-file.js";
 import type { CreateDiskRequest, DiskBackend, DiskCapacity, DiskInfo } from "./disk-backend.js";
 import { checkDiskName, checkLabel, withDisk, withoutDisk } from "./disk-index.js";
 import type { DiskIndex, DiskRecord } from "./disk-index.js";
 import { DISK_SOURCE_FORMATS } from "./disk-source.js";
 import type { DiskSource, DiskSourceFormat } from "./disk-source.js";
-import { DiskNotFoundError } from "./errors.js";
+import { DiskNotFoundError } from "../errors.js";
 import { fillDisk, planFill } from "./fill-disk.js";
-import type { TransferOptions } from "./image-store.js";
+import type { TransferOptions } from "../images/image-store.js";
 import { InstanceDisks, isThere, statIfThere, systemFileChanges } from "./instance-disks.js";
 import type { FileChanges } from "./instance-disks.js";
 import { ParkedDisks } from "./parked-disks.js";
-import { readQcow2Header } from "./qcow2-header.js";
-import { QemuImg } from "./qemu-img.js";
-import type { FormattedFile, QemuImgLimits } from "./qemu-img.js";
-import { namesIn } from "./staging-area.js";
-import { storageFailure } from "./storage-failure.js";
+import { readQcow2Header } from "../images/qcow2-header.js";
+import { QemuImg } from "../qemu-img.js";
+import type { FormattedFile, QemuImgLimits } from "../qemu-img.js";
+import { namesIn } from "../staging-area.js";
+import { storageFailure } from "../storage-failure.js";
 
 export interface LocalDiskBackendOptions {
   /** Absolute path of at most 800 bytes; made when it is not there. One back end, of one process, has it at a time. */
