@@ -1,7 +1,7 @@
-// `npm run test:matrix`: the integration tests with another release's QEMU, libvirt and tools, in a Debian system of their own
-// below the cache directory, which is made on first use (a minute, 1 GB). Wants root, on Debian or what descends from it.
-// `npm run test:matrix -- [--release trixie] [FILE…]` runs only the test files that contain one of the words.
-import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+// `npm run test:matrix`: the integration and long tests with another release's QEMU, libvirt and tools, in a Debian system of
+// their own below the cache directory, which is made on first use (a minute, 1 GB). Wants root, on Debian or what descends from it.
+// `npm run test:matrix -- [--release trixie] [--project integration] [FILE…]` runs only the test files that contain one of the words.
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { aptInstall } from "./lib/apt-install.mjs";
@@ -15,9 +15,12 @@ import { ensureSetup } from "./setup.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { release: { type: "string", default: "trixie" } },
+  options: {
+    release: { type: "string", default: "trixie" },
+    project: { type: "string", multiple: true, default: ["integration", "long"] },
+  },
 });
-const { release } = values;
+const { release, project: projects } = values;
 if (!/^[a-z]+$/.test(release)) throw new Error(`no name of a Debian release: ${release}`);
 
 /** What the tests need beside their packages, and minimal systems lack. */
@@ -43,7 +46,25 @@ async function archive() {
 }
 
 async function ensureSystem() {
-  if (existsSync(mark)) return;
+  const made = existsSync(mark);
+  if (!made) await bootstrap();
+  const there = made ? new Set(readFileSync(mark, "utf8").split("\n")) : new Set();
+  const wanted = [...new Set([...packagesFor(SYSTEM_NEEDS, "apt"), ...LIBVIRT, ...BESIDES, ...SPLIT_OFF])];
+  if (wanted.every((name) => there.has(name))) return;
+  const apt = (...words) => ["chroot", root, "apt-get", "--yes", ...words];
+  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive", LC_ALL: "C.UTF-8" };
+  if (made) await runCommand(apt("update"), { env, timeoutMs: 300_000 });
+  const known = async (name) =>
+    (await runCommand(["chroot", root, "apt-cache", "show", name], { check: false })).code === 0;
+  const splitOff = [];
+  for (const name of SPLIT_OFF) if (await known(name)) splitOff.push(name);
+  const packages = [...wanted.filter((name) => !SPLIT_OFF.includes(name)), ...splitOff];
+  log(`Installing what is not there yet of ${packages.length} packages`);
+  await runCommand(apt("install", "--no-install-recommends", ...packages), { env, timeoutMs: 1_800_000 });
+  writeFileSync(mark, wanted.join("\n"));
+}
+
+async function bootstrap() {
   if (!findCommand("debootstrap"))
     await aptInstall(["debootstrap"], { log, logDirectory: join(cacheDirectory(), "logs") });
   rmSync(root, { recursive: true, force: true });
@@ -51,17 +72,6 @@ async function ensureSystem() {
   log(`Making a minimal Debian ${release} in ${root}`);
   await runCommand(["debootstrap", "--variant=minbase", release, root, await archive()], { timeoutMs: 900_000 });
   writeFileSync(join(root, "usr/sbin/policy-rc.d"), "#!/bin/sh\nexit 101\n", { mode: 0o755 });
-  const known = async (name) =>
-    (await runCommand(["chroot", root, "apt-cache", "show", name], { check: false })).code === 0;
-  const splitOff = [];
-  for (const name of SPLIT_OFF) if (await known(name)) splitOff.push(name);
-  const packages = [...packagesFor(SYSTEM_NEEDS, "apt"), ...LIBVIRT, ...BESIDES, ...splitOff];
-  log(`Installing ${packages.length} packages there`);
-  await runCommand(["chroot", root, "apt-get", "install", "--yes", "--no-install-recommends", ...new Set(packages)], {
-    timeoutMs: 1_800_000,
-    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive", LC_ALL: "C.UTF-8" },
-  });
-  writeFileSync(mark, "");
 }
 
 /** A shell script's words that make the system our root, with this project, its cache and this Node in it. */
@@ -107,5 +117,6 @@ await ensureSystem();
 const inside = (argv) =>
   runInherited("unshare", ["--mount", "sh", "-c", enter(), "sh", ...argv], { env: environment() });
 await inside(["sh", "-c", "qemu-system-x86_64 --version | head -n 1; libvirtd --version"]);
-const vitest = [NODE, "node_modules/vitest/vitest.mjs", "run", "--project", "integration", ...positionals];
+const chosen = projects.flatMap((project) => ["--project", project]);
+const vitest = [NODE, "node_modules/vitest/vitest.mjs", "run", ...chosen, ...positionals];
 process.exitCode = await inside([NODE, "scripts/in-sandbox.mjs", "--strict", "--", ...vitest]);

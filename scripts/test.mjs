@@ -1,5 +1,6 @@
 // `npm test`: sets up what is missing, then runs the unit, integration and package tests.
 // `npm test -- unit package` runs only those; `npm run test:long` those that kill processes at every point of long operations.
+import { appendFileSync } from "node:fs";
 import { ensureDependencies } from "./lib/dependencies.mjs";
 import { createLog } from "./lib/progress.mjs";
 import { ensureSetup } from "./setup.mjs";
@@ -26,18 +27,26 @@ if (projects.some((name) => onGuests.has(name))) {
   await ensureDependencies({ log });
 }
 
-const total = { passed: 0, failed: 0, skipped: [] };
+const total = { passed: 0, failed: 0, skipped: [], failures: [] };
 for (const project of projects) {
   console.log(`\n${project} tests`);
-  const { passed, failed, skipped } = await runProject(project, { sandbox: onGuests.has(project) });
+  const { passed, failed, skipped, failures } = await runProject(project, { sandbox: onGuests.has(project) });
   total.passed += passed;
   total.failed += failed;
   total.skipped.push(...skipped);
+  total.failures.push(...failures);
 }
 
 if (total.skipped.length > 0) {
   console.log("\nSkipped:");
   for (const { name, reason } of total.skipped) console.log(`  ${name}: ${reason ?? "no reason given"}`);
+}
+if (total.failures.length > 0) {
+  const lines = total.failures.map(({ name, reason }) => `  ${name}: ${reason}`).join("\n");
+  console.log(`\nFailed:\n${lines}`);
+  // Whoever runs several of these shows all failures at the end.
+  const file = process.env.HYPERVISE_FAILURES;
+  if (file !== undefined) appendFileSync(file, `${lines}\n`);
 }
 if (problems.length > 0) console.error(`\n${problems.join("\n")}`);
 console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped.length} skipped`);

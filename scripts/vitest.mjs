@@ -7,7 +7,8 @@ import { projectRoot } from "./lib/dependencies.mjs";
 import { runInherited } from "./lib/run-inherited.mjs";
 
 /**
- * @typedef {{ passed: number, failed: number, skipped: readonly { name: string, reason: string | null }[] }} Counts
+ * @typedef {{ name: string, reason: string | null }} Noted
+ * @typedef {{ passed: number, failed: number, skipped: readonly Noted[], failures: readonly Noted[] }} Counts
  *
  * @param {"unit" | "integration" | "long" | "package"} project
  * @param {{ node?: string, sandbox?: boolean }} [options] `sandbox`: in a throw-away world in which nothing may be left behind.
@@ -25,9 +26,18 @@ export async function runProject(project, { node = process.execPath, sandbox = f
       : await runInherited(argv[0], argv.slice(1), { env });
     const counts = existsSync(env.HYPERVISE_COUNTS)
       ? JSON.parse(readFileSync(env.HYPERVISE_COUNTS, "utf8"))
-      : { passed: 0, failed: 0, skipped: [], broken: 1 };
+      : { passed: 0, failed: 0, skipped: [], failures: [], broken: 1 };
     const failed = exitCode === 0 && counts.broken === 0 ? counts.failed : Math.max(counts.failed, 1);
-    return { passed: counts.passed, failed, skipped: counts.skipped };
+    const failures =
+      failed > 0 && counts.failures.length === 0
+        ? [
+            {
+              name: `${project} tests`,
+              reason: `ended with exit code ${exitCode}, though no test failed: something was left behind`,
+            },
+          ]
+        : counts.failures;
+    return { passed: counts.passed, failed, skipped: counts.skipped, failures };
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
