@@ -36,12 +36,13 @@ async function canUnshare(extra) {
 
 /**
  * @param {readonly string[]} argv
- * @param {{ env?: NodeJS.ProcessEnv, cwd?: string, strict?: boolean, notice?: (line: string) => void }} [options]
- *   Standard streams are inherited. Signals to this process go to the command while it runs.
+ * @param {{ env?: NodeJS.ProcessEnv, cwd?: string, strict?: boolean, notice?: (line: string) => void, output?: number }} [options]
+ *   `output`: a file descriptor for what it prints; else standard streams are inherited. Signals to this process go to the command while it runs.
  * @returns {Promise<number>} Its exit code; 128 and the signal's number where a signal ended it.
  */
-export async function runInSandbox(argv, { env = {}, cwd, strict = false, notice = defaultNotice } = {}) {
-  if (process.env.HYPERVISE_SANDBOX) return runPlainly(argv, { ...process.env, ...env }, cwd);
+export async function runInSandbox(argv, { env = {}, cwd, strict = false, notice = defaultNotice, output } = {}) {
+  const streams = output === undefined ? ["inherit", "inherit", "inherit"] : ["ignore", output, output];
+  if (process.env.HYPERVISE_SANDBOX) return runPlainly(argv, { ...process.env, ...env }, cwd, streams);
   const kind = await availableSandbox();
   const temporary = mkdtempSync(join(tmpdir(), "hv-"));
   // Programs that run as another user inside need a place for their files too.
@@ -56,19 +57,19 @@ export async function runInSandbox(argv, { env = {}, cwd, strict = false, notice
   try {
     if (kind === "none") {
       notice("No namespaces are to be had here: running without a sandbox.");
-      return await runPlainly(argv, environment, cwd);
+      return await runPlainly(argv, environment, cwd, streams);
     }
     const user = kind === "user" ? ["--user", "--map-root-user"] : [];
     const init = ["sh", INIT, strict ? "strict" : "lenient", temporary, ...argv];
-    return await runWithControlPipe(["unshare", ...user, ...NAMESPACES, ...init], environment, cwd);
+    return await runWithControlPipe(["unshare", ...user, ...NAMESPACES, ...init], environment, cwd, streams);
   } finally {
     rmSync(temporary, { recursive: true, force: true });
   }
 }
 
-function runPlainly([file, ...args], env, cwd) {
+function runPlainly([file, ...args], env, cwd, stdio) {
   return new Promise((resolve, reject) => {
-    const child = spawn(file, args, { stdio: "inherit", env, cwd });
+    const child = spawn(file, args, { stdio, env, cwd });
     const stop = forwardSignals((signal) => child.kill(signal));
     child.once("error", (error) => {
       stop();
@@ -81,9 +82,9 @@ function runPlainly([file, ...args], env, cwd) {
   });
 }
 
-function runWithControlPipe([file, ...args], env, cwd) {
+function runWithControlPipe([file, ...args], env, cwd, streams) {
   return new Promise((resolve, reject) => {
-    const child = spawn(file, args, { stdio: ["inherit", "inherit", "inherit", "pipe"], env, cwd });
+    const child = spawn(file, args, { stdio: [...streams, "pipe"], env, cwd });
     const control = /** @type {import("node:stream").Writable} */ (child.stdio[3]);
     control.on("error", () => {});
     const stop = forwardSignals((signal) => control.write(`${signal.slice("SIG".length)}\n`));

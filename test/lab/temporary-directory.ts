@@ -13,7 +13,8 @@ export interface TemporaryDirectory extends AsyncDisposable {
 /** A new empty directory; `await using` or `remove()` deletes it with everything in it. */
 export async function temporaryDirectory(prefix = "hv-"): Promise<TemporaryDirectory> {
   const path = await mkdtemp(join(tmpdir(), prefix));
-  const remove = () => rm(path, { recursive: true, force: true });
+  // A program that is just ending may still write a file.
+  const remove = () => rm(path, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   return { path, file: (name) => join(path, name), remove, [Symbol.asyncDispose]: remove };
 }
 

@@ -17,6 +17,8 @@ export interface WaitOptions {
 const RECHECK_MS = 25;
 /** Between looks that a watched file announces, in case an announcement is lost. */
 const WATCHED_RECHECK_MS = 500;
+/** What one look may take beyond the limit. */
+const GRACE_MS = 20_000;
 
 /**
  * Resolves with the first value of `condition` that is neither `undefined` nor `false`.
@@ -34,7 +36,7 @@ export async function waitFor<T>(
     // Watching starts before looking, so that no change falls between the two.
     const change = nextChange(watched, watched.length > 0 ? WATCHED_RECHECK_MS : RECHECK_MS);
     try {
-      const value = await condition();
+      const value = await answered(condition(), deadline - performance.now() + GRACE_MS, what);
       if (value !== undefined && value !== false) return value;
       if (performance.now() >= deadline) {
         const said = detail?.();
@@ -45,6 +47,15 @@ export async function waitFor<T>(
       change.stop();
     }
   }
+}
+
+/** A condition that never answers is told from one that does not hold. */
+async function answered<T>(answer: T | Promise<T>, timeoutMs: number, what: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`looking for ${what} never ended`)), timeoutMs);
+  });
+  return Promise.race([answer, late]).finally(() => clearTimeout(timer));
 }
 
 /** Waits until `path` exists. */

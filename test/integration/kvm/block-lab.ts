@@ -6,6 +6,7 @@ import type { QmpCommandName } from "../../../src/qmp/index.js";
 import { run } from "../../lab/index.js";
 import { disk } from "./lab.js";
 import type { KvmLab } from "./lab.js";
+import { slowNextJob } from "./slow-job.js";
 
 export const MIB = 1_048_576;
 
@@ -72,9 +73,9 @@ export class Tools implements AsyncDisposable {
   }
 
   /** Lets the next job of the name go at a snail's pace from its beginning. Call before that. */
-  slow(job: string): Promise<void> {
-    const began = this.qmp.waitFor("JOB_STATUS_CHANGE", ({ data }) => data.id === job && data.status === "running");
-    return began.then(() => this.speed(job, 65_536));
+  async slow(job: string): Promise<void> {
+    slowNextJob(job, 65_536);
+    await this.qmp.waitFor("JOB_STATUS_CHANGE", ({ data }) => data.id === job && data.status === "running");
   }
 
   async speed(job: string, bytesPerSecond: number): Promise<void> {
