@@ -9,6 +9,8 @@ import type { QmpStreamEvent } from "./qmp-event.js";
 /** What is known of a job. */
 export interface JobSnapshot {
   readonly status: Qapi.JobStatus;
+  /** How many times QEMU has told of the job. */
+  readonly changes: number;
   /** What QEMU said when it completed; jobs that dismiss themselves say it nowhere else. */
   readonly completed?: { readonly error?: string | undefined; readonly cancelled: boolean };
 }
@@ -27,7 +29,8 @@ export class JobTracker {
   readonly #client: QmpClient;
   readonly #events: EventSubscription<JobEvent>;
   readonly #waiters = new Set<Waiter>();
-  #snapshot: JobSnapshot = { status: "undefined" };
+  #snapshot: JobSnapshot = { status: "undefined", changes: 0 };
+  #told = false;
   #end: Error | undefined;
 
   /** Listens from now on. */
@@ -46,7 +49,8 @@ export class JobTracker {
   async refresh(deadline: Deadline): Promise<boolean> {
     const options = { signal: deadline.signal, deadlineMs: deadline.remainingMs + 1 };
     const job = (await this.#client.execute("query-jobs", {}, options)).find(({ id }) => id === this.#id);
-    if (job !== undefined) this.#update({ ...this.#snapshot, status: job.status });
+    // An event that was read already may be later than the answer, and is never older in what it leads to.
+    if (job !== undefined && !this.#told) this.#update({ status: job.status });
     return job !== undefined;
   }
 
@@ -90,10 +94,12 @@ export class JobTracker {
   }
 
   #take(event: Exclude<JobEvent, { event: "disconnected" }>): void {
-    if (event.event === "JOB_STATUS_CHANGE") this.#update({ ...this.#snapshot, status: event.data.status });
-    else if (event.event === "BLOCK_JOB_COMPLETED")
-      this.#update({ ...this.#snapshot, completed: { error: event.data.error, cancelled: false } });
-    else if (event.event === "BLOCK_JOB_CANCELLED") this.#update({ ...this.#snapshot, completed: { cancelled: true } });
+    if (event.event === "JOB_STATUS_CHANGE") {
+      this.#told = true;
+      this.#update({ status: event.data.status });
+    } else if (event.event === "BLOCK_JOB_COMPLETED")
+      this.#update({ completed: { error: event.data.error, cancelled: false } });
+    else if (event.event === "BLOCK_JOB_CANCELLED") this.#update({ completed: { cancelled: true } });
   }
 
   #fail(cause: Error | undefined): void {
@@ -104,7 +110,8 @@ export class JobTracker {
     for (const waiter of [...this.#waiters]) waiter.reject(this.#end);
   }
 
-  #update(snapshot: JobSnapshot): void {
+  #update(news: Partial<Omit<JobSnapshot, "changes">>): void {
+    const snapshot = { ...this.#snapshot, ...news, changes: this.#snapshot.changes + 1 };
     this.#snapshot = snapshot;
     for (const waiter of [...this.#waiters]) if (waiter.wanted(snapshot)) waiter.resolve(snapshot);
   }

@@ -110,6 +110,11 @@ export class QmpJob implements AsyncDisposable {
     return this.#tracker.snapshot.status;
   }
 
+  /** How many times QEMU has told of the job; for {@link QmpJob.waitForChange}. */
+  get changes(): number {
+    return this.#tracker.snapshot.changes;
+  }
+
   /** Asks QEMU how far the job is; undefined when it is gone. */
   async progress(options: QmpWaitOptions = {}): Promise<QmpJobProgress | undefined> {
     const job = await this.#query(options);
@@ -127,6 +132,18 @@ export class QmpJob implements AsyncDisposable {
         (job) => wanted.includes(job.status) || isOver(job),
         deadline.signal,
       );
+      return status;
+    });
+  }
+
+  /**
+   * Waits until QEMU has told more of the job than it had when `changes` was read: at once where it has already. So nothing that happens between
+   * a look at a job and the wait that follows is missed.
+   * @throws QmpDisconnectedError when the session ends first
+   */
+  waitForChange(changes: number, options: QmpWaitOptions = {}): Promise<Qapi.JobStatus> {
+    return this.#within("waiting for a change of the job", options, async (deadline) => {
+      const { status } = await this.#tracker.waitUntil((job) => job.changes > changes || isOver(job), deadline.signal);
       return status;
     });
   }

@@ -10,7 +10,6 @@ import type { GuestSession } from "../session.js";
 
 /** States of a job that has stopped, for a while or because of an error. */
 const HELD = ["paused", "standby"] as const;
-const NOT_HELD = ["created", "running", "ready", "waiting", "pending", "aborting"] as const;
 
 /** What every block job is started with: it is still there when it has ended, and it stops when there is no space instead of failing without saying so. */
 export const JOB_RULES = { "auto-dismiss": false, "on-target-error": "enospc" } as const;
@@ -49,6 +48,7 @@ async function follow(client: QmpClient, id: string, wanted: Milestone, limits: 
   await using _ = job;
   for (;;) {
     const status = await job.waitForStatus([wanted, ...HELD], limits);
+    const { changes } = job;
     if (status === "concluded" || status === "null") {
       await job.wait(limits);
       if (wanted === "concluded") return;
@@ -56,7 +56,7 @@ async function follow(client: QmpClient, id: string, wanted: Milestone, limits: 
     }
     if (status === wanted) return;
     await refuseStopped(client, id, limits);
-    await job.waitForStatus(NOT_HELD, limits);
+    await job.waitForChange(changes, limits);
   }
 }
 

@@ -585,7 +585,7 @@ describe("a Linux guest", () => {
       linux,
       "dd if=/dev/urandom of=/dev/vda bs=64k count=512 oflag=direct 2>/dev/null; sync; md5sum /dev/vda | cut -c1-32",
     );
-    await linux.mirrorDisk("data", file(target, "raw"));
+    await linux.mirrorDisk("data", file(target, "raw"), { deadline: 90_000 });
     const sum = await writing;
     expect(sum).toMatch(/^[0-9a-f]{32}$/);
     await linux.kill();
