@@ -98,13 +98,19 @@ function enumsOf(elements: readonly Element[]): EnumModel[] {
     const text = attributes.get("value") ?? "";
     // One enumeration may take its values from another.
     const value = Number(texts.get(text) ?? text);
-    if (!type.startsWith("vir") || constant.endsWith("_LAST")) continue;
+    if (!type.startsWith("vir")) continue;
     if (text === "" || !Number.isSafeInteger(value)) throw new Error(`${constant} has no number`);
     const members = types.get(type) ?? [];
     types.set(type, members);
     members.push({ constant, value, since: attributes.get("version") });
   }
-  return [...types].map(([type, members]) => ({ name: enumName(type), cName: type, values: members }));
+  return [...types].map(([type, members]) => {
+    // The number of values is no value; "add last" is one.
+    const greatest = Math.max(...members.map(({ value }) => value));
+    const isCount = (constant: string, value: number): boolean => constant.endsWith("_LAST") && value === greatest;
+    const named = members.filter(({ constant, value }) => !isCount(constant, value));
+    return { name: enumName(type), cName: type, values: named };
+  });
 }
 
 function flagsOf(element: Element, cName: string, enumNames: ReadonlySet<string>): string[] {

@@ -2,7 +2,7 @@
 // killed, frozen and started again while its directories, and the guests it started, stay.
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, readdir, rmdir, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
@@ -17,6 +17,8 @@ export interface LabLibvirtdOptions {
   readonly config?: readonly string[];
   /** Lines for qemu.conf; they count before the lab's own. */
   readonly qemuConfig?: readonly string[];
+  /** Whether its containers can start: the second hierarchy of control groups, which its LXC driver can't nest, is out of sight. */
+  readonly containers?: boolean;
   /** Listens on 127.0.0.1 too: for plain TCP on `port`, for TLS on `port` + 1. */
   readonly listen?: boolean;
   /** From which the ports count. Default 16609. */
@@ -49,6 +51,8 @@ export interface LabLibvirtd extends AsyncDisposable {
 }
 
 const START_TIMEOUT_MS = 60_000;
+const DEFAULT_PORT = 16_609;
+const CONTROL_GROUPS = "/sys/fs/cgroup";
 
 /** Process 1 of the daemon's namespaces: binds its directories over the system's, reaps orphans, takes orders line by line. */
 const INIT = `
@@ -58,6 +62,7 @@ for pair in etc:/etc/libvirt run:/run/libvirt lib:/var/lib/libvirt cache:/var/ca
   mkdir -p "\${pair#*:}"
   mount --bind "$B/\${pair%%:*}" "\${pair#*:}"
 done
+if [ -n "$3" ] && mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi
 if [ -d "$B/sasl2" ]; then mkdir -p /etc/sasl2; mount --bind "$B/sasl2" /etc/sasl2; fi
 set +e
 echo ready
@@ -77,11 +82,10 @@ export async function startLibvirtd(options: LabLibvirtdOptions = {}): Promise<L
   requireNetworkRights();
   requirePackages("libvirtd", "unshare");
   const directory = await temporaryDirectory("lv-");
-  const { port = 16_609 } = options;
   try {
-    await writeConfiguration(directory, options, port);
-    const supervisor = await Supervisor.start(directory.path, options.listen === true);
-    const daemon = labLibvirtd(directory, supervisor, port);
+    await writeConfiguration(directory, options);
+    const supervisor = await Supervisor.start(directory.path, options);
+    const daemon = labLibvirtd(directory, supervisor, options);
     try {
       await daemon.start();
       return daemon;
@@ -95,12 +99,14 @@ export async function startLibvirtd(options: LabLibvirtdOptions = {}): Promise<L
   }
 }
 
-function labLibvirtd(directory: TemporaryDirectory, supervisor: Supervisor, port: number): LabLibvirtd {
+function labLibvirtd(directory: TemporaryDirectory, supervisor: Supervisor, options: LabLibvirtdOptions): LabLibvirtd {
+  const { port = DEFAULT_PORT, containers = false } = options;
   const socket = directory.file("sock/libvirt-sock");
   const log = async (): Promise<string> =>
     (await Promise.all(["log/libvirtd.log", "log/output"].map((name) => readText(directory.file(name))))).join("\n");
   const remove = async (): Promise<void> => {
     await supervisor.end();
+    if (containers) await removeControlGroups();
     await directory.remove();
   };
   return {
@@ -128,11 +134,8 @@ function labLibvirtd(directory: TemporaryDirectory, supervisor: Supervisor, port
   };
 }
 
-async function writeConfiguration(
-  directory: TemporaryDirectory,
-  options: LabLibvirtdOptions,
-  port: number,
-): Promise<void> {
+async function writeConfiguration(directory: TemporaryDirectory, options: LabLibvirtdOptions): Promise<void> {
+  const { port = DEFAULT_PORT } = options;
   const folders = ["etc/qemu", "etc/nwfilter", "etc/secrets", "run", "lib/dnsmasq", "lib/network", "log", "sock"];
   for (const folder of folders) await mkdir(directory.file(folder), { recursive: true });
   if (options.cacheDirectory === undefined) await mkdir(directory.file("cache"));
@@ -194,7 +197,8 @@ class Supervisor {
     this.#stdin.on("error", () => undefined);
   }
 
-  static async start(directory: string, listen: boolean): Promise<Supervisor> {
+  static async start(directory: string, options: LabLibvirtdOptions): Promise<Supervisor> {
+    const { listen = false, containers = false } = options;
     const namespaces = [
       "--mount",
       "--uts",
@@ -205,7 +209,8 @@ class Supervisor {
       "--propagation",
       "private",
     ];
-    const argv = [...namespaces, "bash", "-c", INIT, "libvirtd-lab", directory, listen ? "--listen" : ""];
+    const settings = [directory, listen ? "--listen" : "", containers ? "containers" : ""];
+    const argv = [...namespaces, "bash", "-c", INIT, "libvirtd-lab", ...settings];
     // Node runs in many threads; unshare(1) leads a group of its own, so that the keyboard's interrupt reaches the test alone.
     const child = spawn("unshare", argv, { stdio: ["pipe", "pipe", "inherit"], detached: true });
     const supervisor = new Supervisor(child);
@@ -250,6 +255,12 @@ function accepts(path: string): Promise<boolean> {
     socket.once("connect", settle(true));
     socket.once("error", settle(false));
   });
+}
+
+/** The groups above those of containers stay after the last of them; those that others use are not empty. */
+async function removeControlGroups(): Promise<void> {
+  for (const controller of await readdir(CONTROL_GROUPS).catch(() => []))
+    await rmdir(`${CONTROL_GROUPS}/${controller}/machine`).catch(() => undefined);
 }
 
 async function readText(path: string): Promise<string> {

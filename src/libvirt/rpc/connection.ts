@@ -202,6 +202,7 @@ export class LibvirtConnection implements AsyncDisposable {
         finishMs: this.#core.timeouts.streamFinishMs,
         stallMs: this.#core.timeouts.streamStallMs,
         onceDrained: (callback) => session?.streams.onceDrained(callback) ?? (() => undefined),
+        length: announcedLength(procedure, args),
       });
     } catch (error) {
       channel.abort();
@@ -324,4 +325,10 @@ export class LibvirtConnection implements AsyncDisposable {
       throw error;
     }
   }
+}
+
+/** How much a call says that it will write; undefined where it does not say. */
+function announcedLength(procedure: Procedure, args: object): bigint | undefined {
+  const { length } = args as { readonly length?: unknown };
+  return procedure.stream === "write" && typeof length === "bigint" && length > 0n ? length : undefined;
 }

@@ -21,5 +21,6 @@ export type { FakeKeepalive } from "./served-client.js";
 export { SimulatedLibvirtHost } from "./simulated-libvirt-host.js";
 export type { SimulatedLibvirtContents, SimulatedLibvirtHostOptions } from "./simulated-libvirt-host.js";
 export type { SimulatedGuestBehaviour } from "./simulation/behaviour.js";
+export type { SimulatedLibvirtRelease } from "./simulation/release.js";
 export type { ConsoleProgram } from "./simulation/domain-streams.js";
 export type { AgentCommand } from "./simulation/guest-agent.js";

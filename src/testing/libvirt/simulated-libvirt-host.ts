@@ -8,6 +8,7 @@ import type { FakeLibvirtServerOptions } from "./fake-libvirt-server.js";
 import type { LibvirtFaults } from "./libvirt-faults.js";
 import type { SimulatedGuestBehaviour } from "./simulation/behaviour.js";
 import type { SimulationEngine } from "./simulation/engine.js";
+import type { SimulatedLibvirtRelease } from "./simulation/release.js";
 import type { ConsoleProgram } from "./simulation/domain-streams.js";
 import type { AgentCommand } from "./simulation/guest-agent.js";
 
@@ -16,6 +17,8 @@ export interface SimulatedLibvirtHostOptions extends Omit<FakeLibvirtServerOptio
   readonly name?: string | undefined;
   /** For everything that takes time, and for the times that it tells. Default: the system's clock. */
   readonly clock?: Clock | undefined;
+  /** Which libvirt and QEMU it is where these differ: the events that they tell, versions, capabilities. Default: `9.0`. */
+  readonly release?: SimulatedLibvirtRelease | undefined;
   /** Default: 16 GiB and 8 processors. */
   readonly hardware?: { readonly memoryKiB?: bigint | undefined; readonly cpus?: number | undefined } | undefined;
   /** How all guests behave; see {@link SimulatedLibvirtHost.setBehaviour}. */
@@ -57,15 +60,18 @@ export class SimulatedLibvirtHost implements AsyncDisposable {
   /** Makes one, with a network and a storage pool called `default`; loads protocol tables and XML if they were not. */
   static async create(options: SimulatedLibvirtHostOptions = {}): Promise<SimulatedLibvirtHost> {
     const { SimulationEngine } = await import("./simulation/engine.js");
-    const { name = "host", clock = systemClock, hardware = {}, behaviour = {} } = options;
+    const { RELEASE_TRAITS } = await import("./simulation/release.js");
+    const { name = "host", clock = systemClock, hardware = {}, behaviour = {}, release = "9.0" } = options;
     const { memoryKiB = 16n * 1024n ** 2n, cpus = 8 } = hardware;
     const engine = new SimulationEngine({
       name,
       clock,
       behaviour,
+      release,
       hardware: { memoryKiB, cpus, mhz: 3000, cpuModel: "Skylake-Client" },
     });
     const server = await FakeLibvirtServer.create({
+      version: RELEASE_TRAITS[release].version,
       ...options,
       handlers: engine.handlers(),
       onDisconnect: (client) => engine.clientLeft(client),

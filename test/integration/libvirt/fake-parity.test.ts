@@ -4,22 +4,29 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LibvirtConnection } from "../../../src/libvirt/rpc/index.js";
 import { SimulatedLibvirtHost } from "../../../src/testing/index.js";
+import type { SimulatedLibvirtRelease } from "../../../src/testing/index.js";
 import { startLibvirtd } from "../../lab/libvirtd.js";
 import type { LabLibvirtd } from "../../lab/libvirtd.js";
 import { run } from "../../lab/run.js";
+import { DRIVER_SCENARIOS } from "./support/driver-scenarios.js";
+import { migrateBothWays } from "./support/migration-scenarios.js";
 import { SCENARIOS, domainXml, play } from "./support/parity-scenarios.js";
 
+/** Of the two releases that a simulated host can be, the one that the real daemon is more like. */
+const CHANGED = 10_000_000n;
+
+let release: SimulatedLibvirtRelease;
 let daemon: LabLibvirtd;
 let real: LibvirtConnection;
 let host: SimulatedLibvirtHost;
 let simulated: LibvirtConnection;
 
 beforeAll(async () => {
-  [daemon, host] = await Promise.all([startLibvirtd(), SimulatedLibvirtHost.create()]);
-  [real, simulated] = await Promise.all([
-    LibvirtConnection.open(daemon.uri("qemu"), { timeouts: { callMs: 120_000 } }),
-    LibvirtConnection.open("qemu:///system", { connect: host.connector }),
-  ]);
+  daemon = await startLibvirtd();
+  real = await LibvirtConnection.open(daemon.uri("qemu"), { timeouts: { callMs: 120_000 } });
+  release = (await real.call("connectGetLibVersion")).libVer < CHANGED ? "9.0" : "11.3";
+  host = await SimulatedLibvirtHost.create({ release });
+  simulated = await LibvirtConnection.open("qemu:///system", { connect: host.connector });
 }, 120_000);
 
 afterAll(async () => {
@@ -28,10 +35,10 @@ afterAll(async () => {
 });
 
 describe("the simulated host", () => {
-  it.each(SCENARIOS)(
+  it.each([...SCENARIOS, ...DRIVER_SCENARIOS])(
     "is as a real one in: $name",
     async (scenario) => {
-      const directory = daemon.file("parity");
+      const directory = daemon.file(`parity-${scenario.name.replaceAll(/\W/g, "")}`);
       await mkdir(directory, { recursive: true });
       const disk = join(directory, "disk.qcow2");
       await run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "1M"]);
@@ -41,6 +48,21 @@ describe("the simulated host", () => {
     },
     180_000,
   );
+
+  it("is as a real one in a migration that a client drives, there, and back and given up", async () => {
+    const uri = "tcp://127.0.0.1";
+    const cacheDirectory = daemon.file("cache");
+    const config = ['host_uuid = "6e1d9a52-1111-4c7a-8a6e-000000000002"'];
+    const qemuConfig = ["migration_port_min = 49600", "migration_port_max = 49610"];
+    await using second = await startLibvirtd({ config, qemuConfig, cacheDirectory, port: 16_629 });
+    await using target = await LibvirtConnection.open(second.uri("qemu"), { timeouts: { callMs: 120_000 } });
+    const expected = await migrateBothWays({ from: real, to: target, uri });
+    await using other = await SimulatedLibvirtHost.create({ name: "127.0.0.1", release });
+    host.reach(other);
+    other.reach(host);
+    await using there = await LibvirtConnection.open("qemu:///system", { connect: other.connector });
+    expect(await migrateBothWays({ from: simulated, to: there, uri })).toEqual(expected);
+  }, 180_000);
 
   it("describes itself and what it has in documents that libvirt's schemas accept", async () => {
     const devices = `<disk type='file' device='disk'><source file='/a'/><target dev='vda'/></disk>

@@ -1,21 +1,17 @@
 /** Streams of a real daemon: volumes up and down, consoles, screenshots, descriptors, and a daemon that dies in the middle. */
 import { createHash, randomBytes } from "node:crypto";
-import { closeSync, openSync } from "node:fs";
+import { closeSync, createReadStream, openSync } from "node:fs";
 import { mkdir, open, readFile, stat } from "node:fs/promises";
 import { once } from "node:events";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { LibvirtConnection } from "../../../src/libvirt/rpc/index.js";
-import type {
-  LibvirtConnectionOptions,
-  LibvirtError,
-  LibvirtStream,
-  StreamPart,
-} from "../../../src/libvirt/rpc/index.js";
+import { DomainMigrateFlags, LibvirtConnection } from "../../../src/libvirt/rpc/index.js";
+import type { LibvirtConnectionOptions, LibvirtStream, StreamPart } from "../../../src/libvirt/rpc/index.js";
 import { testGuest } from "../../lab/index.js";
 import { startLibvirtd } from "../../lab/libvirtd.js";
 import type { LabLibvirtd } from "../../lab/libvirtd.js";
+import { transcript } from "./support/transcript.js";
 
 const MIB = 1024 * 1024;
 const START_PAUSED = 1;
@@ -147,14 +143,13 @@ describe("a volume", () => {
     expect(connection.state).toBe("open");
   });
 
-  it("refuses what does not fit, with the daemon's error, also in the middle", async () => {
+  it("is sent no more than was announced, and the connection goes on", async () => {
     const connection = await connected();
     const vol = await volume("small", MIB);
     const args = { vol, offset: 0n, length: BigInt(MIB), flags: 0 };
     const stream = await connection.openStream("storageVolUpload", args);
     const error = await rejection(pipeline(Readable.from(chunks(randomBytes(4 * MIB))), stream));
-    expect(error).toMatchObject({ code: "LIBVIRT", procedure: "storageVolUpload" });
-    expect((error as LibvirtError).libvirtCode, error.message).toBeGreaterThan(0);
+    expect(error).toMatchObject({ code: "INVALID_ARGUMENT", field: "length" });
     const absent = { vol: { ...vol, name: "absent", key: "absent" }, offset: 0n, length: 0n, flags: 0 };
     expect(await rejection(connection.openStream("storageVolDownload", absent))).toMatchObject({
       kind: "storageVolumeNotFound",
@@ -247,39 +242,47 @@ describe("a guest", () => {
   });
 });
 
+it("carries the memory of a guest that moves, as a migration's tunnel", async () => {
+  const connection = await connected();
+  const xml = `<domain type='qemu'><name>tunnelled</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>
+    <os><type arch='x86_64' machine='q35'>hvm</type></os><devices><controller type='usb' model='none'/><memballoon model='none'/></devices></domain>`;
+  const { dom } = await connection.call("domainCreateXml", { xmlDesc: xml, flags: START_PAUSED });
+  cleanups.push(() => rejection(keeper.call("domainDestroy", { dom })));
+  const flags = DomainMigrateFlags.live | DomainMigrateFlags.peer2peer | DomainMigrateFlags.tunnelled;
+  const begun = await connection.call("domainMigrateBegin3Params", { dom, params: [], flags });
+  const file = daemon.file("memory");
+  await connection.call("domainSaveFlags", { dom, to: file, dxml: undefined, flags: 0 });
+  // What libvirt puts before QEMU's own stream: a header, and the definition, whose length is its sixth number.
+  const start = 92 + (await readFile(file)).readUInt32LE(20);
+
+  // The daemon takes in guests of other hosts only.
+  const elsewhere = "<hostuuid>11111111-2222-4333-8444-555555555555";
+  const cookieIn = Buffer.from(
+    Buffer.from(begun.cookieOut)
+      .toString("latin1")
+      .replace(/<hostuuid>[^<]*/, elsewhere),
+  );
+  const params = [{ field: "destination_xml", type: "string" as const, value: begun.xml }];
+  const tunnel = await connection.openStream("domainMigratePrepareTunnel3Params", { params, cookieIn, flags });
+  expect(await connection.call("domainGetState", { dom, flags: 0 })).toEqual({ state: 3, reason: 2 });
+  await pipeline(createReadStream(file, { start }), tunnel);
+  const name = [{ field: "destination_name", type: "string" as const, value: "tunnelled" }];
+  const finish = { params: name, cookieIn: new Uint8Array(0), flags, cancelled: 0 };
+  const arrived = await connection.call("domainMigrateFinish3Params", finish);
+  expect(await connection.call("domainGetState", { dom: arrived.dom, flags: 0 })).toEqual({ state: 1, reason: 2 });
+
+  const again = await connection.call("domainMigrateBegin3Params", { dom: arrived.dom, params: [], flags });
+  await connection.call("domainDestroy", { dom: arrived.dom });
+  const broken = { params: [{ ...params[0], value: again.xml } as (typeof params)[number]], cookieIn, flags };
+  await (await connection.openStream("domainMigratePrepareTunnel3Params", broken)).abort();
+  expect(await rejection(connection.call("domainMigrateFinish3Params", { ...finish, cancelled: 1 }))).toMatchObject({
+    code: "LIBVIRT",
+  });
+  expect(await rejection(connection.call("domainGetState", { dom, flags: 0 }))).toMatchObject({
+    kind: "domainNotFound",
+  });
+});
+
 function* endless(): Generator<Buffer> {
   for (;;) yield Buffer.alloc(MIB);
-}
-
-/** All that a console says, to wait for. */
-function transcript(stream: LibvirtStream) {
-  let text = "";
-  let ended = false;
-  const listeners = new Set<() => void>();
-  stream.on("data", (data: Buffer) => {
-    text += data.toString("latin1");
-    for (const look of listeners) look();
-  });
-  stream.once("end", () => (ended = true));
-  return {
-    ended: () => ended,
-    until: (pattern: RegExp, timeoutMs = 90_000) =>
-      new Promise<void>((resolve, reject) => {
-        const stop = (): void => {
-          clearTimeout(timer);
-          listeners.delete(look);
-        };
-        const timer = setTimeout(() => {
-          stop();
-          reject(new Error(`no ${pattern.source}; the console said …${text.slice(-1000)}`));
-        }, timeoutMs);
-        const look = (): void => {
-          if (!pattern.test(text)) return;
-          stop();
-          resolve();
-        };
-        listeners.add(look);
-        look();
-      }),
-  };
 }

@@ -75,6 +75,8 @@ const API = `
   <enum name='VIR_DOMAIN_XML_SECURE' value='1' type='virDomainXMLFlags' version='0.1.0'/>
   <enum name='VIR_DOMAIN_XML_INACTIVE' value='VIR_DOMAIN_XML_SECURE' type='virDomainXMLFlags' version='9.5.0'/>
   <enum name='VIR_DOMAIN_XML_LAST' value='2' type='virDomainXMLFlags'/>
+  <enum name='VIR_DOMAIN_PLACE_LAST' value='1' type='virDomainPlace'/>
+  <enum name='VIR_DOMAIN_PLACE_FIRST' value='2' type='virDomainPlace'/>
   <function name='virDomainGetXMLDesc' version='0.0.3'>
     <arg name='flags' type='unsigned int' info='bitwise-OR of virDomainXMLFlags'/>
   </function>
@@ -154,6 +156,8 @@ describe("the generator of libvirt's protocol", () => {
     expect(text).toContain(
       "export const DomainXmlFlags = { /** @since libvirt 9.5.0 */ inactive: 1, secure: 1, } as const;",
     );
+    // A name may end as the count of an enumeration's values does.
+    expect(text).toContain("export const DomainPlace = { last: 1, first: 2, } as const;");
     const value = (constant: string, number: number) => ({ constant, value: number, since: undefined });
     const emit = (name: string, ...values: ReturnType<typeof value>[]): string =>
       emitEnums([{ name, cName: `vir${name}`, values }], "1.0");

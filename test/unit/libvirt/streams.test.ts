@@ -248,6 +248,25 @@ describe("a stream that is written", () => {
     expect((await failed)[0]).toMatchObject({ code: "DEADLINE_EXCEEDED" });
   });
 
+  it("takes no more than the call announced, data and holes alike, and breaks the stream off", async () => {
+    const { peer, connection } = await connected();
+    const args = { vol: VOL, offset: 0n, length: 8n, flags: 1 };
+    const stream = await connection.openStream("storageVolUpload", args);
+    const failed = once(stream, "error");
+    stream.write(Buffer.from("abcd"));
+    stream.write({ hole: 4n });
+    stream.write(Buffer.from("e"));
+    expect((await failed)[0]).toMatchObject({ code: "INVALID_ARGUMENT", field: "length" });
+    const packets = (): Frame[] =>
+      peer.frames.filter((frame) => frame.type === FRAME_TYPE.stream || frame.type === FRAME_TYPE.streamHole);
+    await peer.until(() => packets().some((frame) => frame.status === error));
+    expect(packets().map((frame) => [frame.type, frame.payload.length])).toEqual([
+      [FRAME_TYPE.stream, 4],
+      [FRAME_TYPE.streamHole, 12],
+      [FRAME_TYPE.stream, 0],
+    ]);
+  });
+
   it("sends holes as holes, and refuses those that are none", async () => {
     const { stream, packets, packet, came } = await opened("storageVolUpload", { sparse: true });
     stream.write({ hole: 5n });

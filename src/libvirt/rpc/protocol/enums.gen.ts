@@ -1335,6 +1335,7 @@ export const NetworkUpdateCommand = {
   none: 0,
   modify: 1,
   delete: 2,
+  addLast: 3,
   addFirst: 4,
 } as const;
 export type NetworkUpdateCommand = (typeof NetworkUpdateCommand)[keyof typeof NetworkUpdateCommand];

@@ -46,6 +46,8 @@ export interface LibvirtStreamSetup {
   readonly onceDrained: (callback: () => void) => () => void;
   /** What the opening call gave beside the stream. */
   readonly result: unknown;
+  /** How much the opening call said that would be written; undefined where it left that open. */
+  readonly length?: bigint | undefined;
 }
 
 /** Node takes them; the types of some releases don't name them. */
@@ -56,6 +58,7 @@ interface DuplexDirections {
 
 /**
  * - Reading ends when the daemon has sent all and has confirmed that all was well; else with its error.
+ * - Where the call that opened it had a `length` other than 0, writing more fails with InvalidArgumentError; the stream is broken off.
  * - `end()` finishes the stream; `finish` is emitted when the daemon has confirmed that it has taken all.
  * - `destroy()`, {@link LibvirtStream.abort} and the signal break it off; `close` is emitted when the daemon knows.
  * - The end of either direction ends the other: libvirt's streams have one end.
@@ -69,6 +72,7 @@ export class LibvirtStream extends Duplex {
   readonly result: unknown;
   readonly #setup: LibvirtStreamSetup;
   readonly #channel: StreamChannel;
+  #room: bigint | undefined;
   #reading = false;
   #unwatch: () => void = () => undefined;
   #ended = false;
@@ -86,6 +90,7 @@ export class LibvirtStream extends Duplex {
     });
     this.#setup = setup;
     this.#channel = channel;
+    this.#room = setup.length;
     this.procedure = channel.procedure.name;
     this.result = setup.result;
     channel.listen({
@@ -121,13 +126,15 @@ export class LibvirtStream extends Duplex {
     const channel = this.#channel;
     let go: boolean;
     if (typeof chunk === "object" && "hole" in chunk) {
-      const refusal = checkHole(chunk);
+      const refusal = checkHole(chunk) ?? this.#take(chunk.hole);
       if (refusal !== undefined) return callback(refusal);
       go = channel.writeHole(chunk.hole);
     } else {
       const data = typeof chunk === "string" ? Buffer.from(chunk, encoding) : chunk;
       if (!(data instanceof Uint8Array))
         return callback(new InvalidArgumentError({ field: "chunk", value: chunk, expected: "bytes or a hole" }));
+      const refusal = this.#take(BigInt(data.length));
+      if (refusal !== undefined) return callback(refusal);
       go = channel.write(data);
     }
     if (go) return callback();
@@ -147,6 +154,21 @@ export class LibvirtStream extends Duplex {
     this.#channel.abort();
     const done = (): void => callback(error);
     this.#confirmed("breaking a stream off").then(done, done);
+  }
+
+  /**
+   * More than the opening call announced does not leave: the daemon would refuse it, and libvirt 11.3 hangs for all its clients
+   * when a write to a stream fails.
+   */
+  #take(bytes: bigint): Error | undefined {
+    if (this.#room === undefined) return undefined;
+    if (bytes <= this.#room) {
+      this.#room -= bytes;
+      return undefined;
+    }
+    const { length = 0n } = this.#setup;
+    const value = length - this.#room + bytes;
+    return new InvalidArgumentError({ field: "length", value, expected: `what the call announced: ${length} bytes` });
   }
 
   #pump(): void {

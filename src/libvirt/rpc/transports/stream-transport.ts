@@ -2,9 +2,9 @@
 import { fstatSync } from "node:fs";
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { BusyError, ClosedError, InvalidArgumentError, asError, raceAbort, systemClock } from "../../../core/index.js";
+import { ClosedError, InvalidArgumentError } from "../../../core/index.js";
 import type { Clock } from "../../../core/index.js";
-import { defaultFdSender, writeWithFds } from "../../../host/index.js";
+import { ByteStream, defaultFdSender, writeWithFds } from "../../../host/index.js";
 import type { LibvirtTransport, LibvirtTransportSink, SendFdsLimits } from "./transport.js";
 
 export interface StreamTransportOptions {
@@ -17,15 +17,10 @@ export interface StreamTransportOptions {
   readonly explain?: (() => Promise<Error | undefined>) | undefined;
 }
 
-interface RefCounted {
-  ref?: () => unknown;
-  unref?: () => unknown;
-}
-
 /** Wraps a connected stream; from then on the stream belongs to the transport, which destroys it in the end. */
 export function streamTransport(stream: Duplex, options: StreamTransportOptions = {}): LibvirtTransport {
-  const transport = new StreamTransport(stream, options);
-  const { fdSocket } = options;
+  const { description = "stream", clock, explain, fdSocket } = options;
+  const transport = new StreamTransport(description, new ByteStream(stream, { clock, explain, gather: true }));
   if (fdSocket === undefined) return transport;
   return Object.assign(transport, {
     sendWithFds: (data: Uint8Array, fds: readonly number[], limits: SendFdsLimits) =>
@@ -40,152 +35,63 @@ export function unixSocketOf(stream: unknown): Socket | undefined {
 
 class StreamTransport implements LibvirtTransport {
   readonly description: string;
-  readonly #stream: Duplex;
-  readonly #options: StreamTransportOptions;
-  readonly #clock: Clock;
-  #sink: LibvirtTransportSink | undefined;
-  #error: Error | undefined;
-  #ended = false;
-  #corked = false;
-  /** What waits while descriptors are on their way; undefined when nothing is held back. */
-  #held: Uint8Array[] | undefined;
+  readonly #bytes: ByteStream;
 
-  constructor(stream: Duplex, options: StreamTransportOptions) {
-    this.description = options.description ?? "stream";
-    this.#options = options;
-    this.#clock = options.clock ?? systemClock;
-    this.#stream = stream;
-    // Errors may come before start() and after the end; nobody else listens for them.
-    stream.on("error", (error) => {
-      this.#error ??= error;
-      if (this.#sink !== undefined) this.#end();
-    });
+  constructor(description: string, bytes: ByteStream) {
+    this.description = description;
+    this.#bytes = bytes;
   }
 
   get blocked(): boolean {
-    return this.#stream.writableLength > 0 || this.#held !== undefined;
+    return this.#bytes.blocked;
   }
 
   start(sink: LibvirtTransportSink): void {
-    const stream = this.#stream;
-    this.#sink = sink;
-    stream.on("data", (chunk: Buffer) => {
-      if (!this.#ended) sink.data(chunk);
-    });
-    stream.on("drain", () => {
-      if (!this.#ended) sink.drained();
-    });
-    stream.once("end", () => this.#end());
-    stream.once("close", () => this.#end());
-    if (stream.destroyed || stream.readableEnded) this.#end();
+    this.#bytes.start(sink);
   }
 
   send(data: Uint8Array): boolean {
-    if (this.#held !== undefined) {
-      this.#held.push(data);
-      return false;
-    }
-    const stream = this.#stream;
-    if (this.#ended || !stream.writable) return true;
-    // Frames of one turn of the event loop leave in one system call.
-    if (!this.#corked) {
-      this.#corked = true;
-      stream.cork();
-      queueMicrotask(() => {
-        this.#corked = false;
-        stream.uncork();
-      });
-    }
-    return stream.write(data);
+    return this.#bytes.send(data);
   }
 
   async passFds(socket: Socket, data: Uint8Array, fds: readonly number[], limits: SendFdsLimits): Promise<void> {
-    if (this.#held !== undefined) throw new BusyError("descriptors are already on their way");
-    const held: Uint8Array[] = [];
-    this.#held = held;
+    const bytes = this.#bytes;
     let started = false;
-    try {
-      // What can be found wrong is found before the first byte leaves: after it there is no way back.
-      defaultFdSender();
-      for (const fd of fds) checkOpen(fd);
-      await raceAbort(this.#flushed(), limits.signal);
-      if (this.#ended) throw new ClosedError("the connection is closed");
-      started = true;
-      await writeWithFds(socket, Buffer.from(data), [], { timeoutMs: limits.timeoutMs });
-      for (const fd of fds) await writeWithFds(socket, Buffer.alloc(1), [fd], { timeoutMs: limits.timeoutMs });
-    } catch (error) {
-      if (started) this.#stream.destroy(asError(error));
-      throw error;
-    } finally {
-      this.#held = undefined;
-      for (const later of held) this.send(later);
-      if (!this.#ended && !this.#stream.writableNeedDrain) this.#sink?.drained();
-    }
+    await bytes.exclusively(async () => {
+      try {
+        // What can be found wrong is found before the first byte leaves: after it there is no way back.
+        defaultFdSender();
+        for (const fd of fds) checkOpen(fd);
+        await bytes.flushed(limits.signal);
+        if (bytes.ended) throw new ClosedError("the connection is closed");
+        started = true;
+        await writeWithFds(socket, Buffer.from(data), [], { timeoutMs: limits.timeoutMs });
+        for (const fd of fds) await writeWithFds(socket, Buffer.alloc(1), [fd], { timeoutMs: limits.timeoutMs });
+      } catch (error) {
+        if (started) bytes.destroy(error);
+        throw error;
+      }
+    });
   }
 
   pause(): void {
-    this.#stream.pause();
+    this.#bytes.pause();
   }
 
   resume(): void {
-    this.#stream.resume();
+    this.#bytes.resume();
   }
 
-  async close(graceMs: number): Promise<void> {
-    const stream = this.#stream;
-    if (!stream.destroyed) {
-      if (!this.#ended && stream.writable && stream.writableLength > 0) await this.#flush(graceMs);
-      stream.destroy();
-    }
-    this.#end();
+  close(graceMs: number): Promise<void> {
+    return this.#bytes.close(graceMs);
   }
 
   ref(): void {
-    (this.#stream as RefCounted).ref?.();
+    this.#bytes.ref();
   }
 
   unref(): void {
-    (this.#stream as RefCounted).unref?.();
-  }
-
-  /** Resolves when all that was written has been given to the kernel, or the stream is gone. */
-  #flushed(): Promise<void> {
-    const stream = this.#stream;
-    if (stream.writableLength === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      stream.once("close", resolve);
-      // The callback of a write runs when it and all before it are through; an empty one changes nothing for the peer.
-      stream.write("", () => {
-        stream.removeListener("close", resolve);
-        resolve();
-      });
-    });
-  }
-
-  #flush(graceMs: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = this.#clock.setTimeout(resolve, graceMs);
-      const done = (): void => {
-        timer.cancel();
-        resolve();
-      };
-      this.#stream.once("close", done);
-      this.#stream.once("error", done);
-      this.#stream.end(done);
-    });
-  }
-
-  #end(): void {
-    if (this.#ended || this.#sink === undefined) return;
-    this.#ended = true;
-    this.#stream.destroy();
-    const { explain } = this.#options;
-    const sink = this.#sink;
-    if (explain === undefined) return sink.ended(this.#error);
-    explain().then(
-      (error) => sink.ended(error ?? this.#error),
-      () => sink.ended(this.#error),
-    );
+    this.#bytes.unref();
   }
 }
 

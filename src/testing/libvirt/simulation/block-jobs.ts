@@ -172,6 +172,7 @@ function start(
   disk: Disk,
   what: Pick<BlockJob, "type" | "waits" | "apply">,
 ): void {
+  host.unlockedDomain(domain);
   const target = targetOf(disk);
   if (domain.blockJobs.has(target))
     throw refusal("blockCopyActive", "qemu", `block copy still active: disk '${target}' already in active block job`);

@@ -17,6 +17,7 @@ export function capabilitiesXml(host: HostState): string {
     id,
     socket_id: 0,
     die_id: 0,
+    ...(host.release.hasClusters ? { cluster_id: 0 } : {}),
     core_id: id,
     siblings: String(id),
   }));

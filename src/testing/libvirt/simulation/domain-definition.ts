@@ -116,6 +116,8 @@ function undefine(host: HostState, dom: DomainReference, flags: number): Record<
     throw invalidOperation("Refusing to undefine while domain managed save image exists");
   if (!domain.active && domain.snapshots.size > 0 && (flags & UNDEFINE.snapshotsMetadata) === 0)
     throw invalidOperation(`cannot delete inactive domain with ${domain.snapshots.size} snapshots`);
+  if (!domain.active && domain.checkpoints.size > 0 && (flags & UNDEFINE.checkpointsMetadata) === 0)
+    throw invalidOperation(`cannot delete inactive domain with ${domain.checkpoints.size} checkpoints`);
   if (domain.persistent.os?.nvram !== undefined && (flags & (UNDEFINE.nvram | UNDEFINE.keepNvram)) === 0)
     throw invalidOperation("cannot undefine domain with nvram");
   domain.saved = undefined;
@@ -174,9 +176,8 @@ function isListed(domain: DomainRecord, flags: number): boolean {
   });
 }
 
-/** Domains whose migration to here is under way are not shown. */
 function all(host: HostState): DomainRecord[] {
-  return [...host.domains.values()].filter(({ incoming }) => !incoming);
+  return [...host.domains.values()];
 }
 
 function byName(host: HostState, name: string): DomainRecord | undefined {

@@ -1,6 +1,10 @@
 /** Attaching, detaching and changing devices, of the running domain and of its definition. */
 import type { FakeLibvirtHandlers } from "../fake-call.js";
-import { DomainDeviceModifyFlags as MODIFY } from "../../../libvirt/rpc/index.js";
+import {
+  DomainDeviceModifyFlags as MODIFY,
+  DomainEventDefinedDetailType as DEFINED,
+  DomainEventType as EVENT,
+} from "../../../libvirt/rpc/index.js";
 import { completeInterface } from "./complete-domain.js";
 import { nameDevices } from "./device-names.js";
 import { addDevice, findByAlias, findDevice, readDevice, removeDevice } from "./devices.js";
@@ -8,27 +12,29 @@ import type { Device, GivenDevice } from "./devices.js";
 import { chosen } from "./domain-state.js";
 import type { DomainDocument, DomainRecord } from "./domain-record.js";
 import type { HostState } from "./host-state.js";
+import { tellLifecycle } from "./lifecycle.js";
 import { checkFlags, invalidOperation, refusal } from "./refuse.js";
 
 type Nothing = Record<string, never>;
 
 export function deviceHandlers(host: HostState): FakeLibvirtHandlers {
   return {
-    domainAttachDevice: ({ dom, xml }) => attach(host, host.activeDomain(dom), xml, MODIFY.live),
-    domainAttachDeviceFlags: ({ dom, xml, flags }) => attach(host, host.domain(dom), xml, flags),
-    domainDetachDevice: ({ dom, xml }) => detach(host, host.activeDomain(dom), xml, MODIFY.live),
-    domainDetachDeviceFlags: ({ dom, xml, flags }) => detach(host, host.domain(dom), xml, flags),
+    domainAttachDevice: ({ dom, xml }) => attach(host, host.unlockedDomain(host.activeDomain(dom)), xml, MODIFY.live),
+    domainAttachDeviceFlags: ({ dom, xml, flags }) => attach(host, host.unlockedDomain(dom), xml, flags),
+    domainDetachDevice: ({ dom, xml }) => detach(host, host.unlockedDomain(host.activeDomain(dom)), xml, MODIFY.live),
+    domainDetachDeviceFlags: ({ dom, xml, flags }) => detach(host, host.unlockedDomain(dom), xml, flags),
     domainDetachDeviceAlias({ dom, alias, flags }) {
-      const domain = host.domain(dom);
+      const domain = host.unlockedDomain(dom);
       for (const document of chosen(domain, flags)) {
         const found = findByAlias(document, alias);
         if (found === undefined) throw refusal("internalError", "domain", `no device found with alias ${alias}`);
         remove(host, domain, document, found);
       }
+      tellDefined(host, domain, flags);
       return {};
     },
     domainUpdateDeviceFlags({ dom, xml, flags }) {
-      const domain = host.domain(dom);
+      const domain = host.unlockedDomain(dom);
       const given = readDevice(host, xml);
       for (const document of chosen(domain, flags & ~MODIFY.force)) {
         const known = findDevice(document, given);
@@ -37,6 +43,7 @@ export function deviceHandlers(host: HostState): FakeLibvirtHandlers {
         for (const member of Object.keys(known)) delete known[member];
         Object.assign(known, given.device, alias === undefined ? {} : { alias });
       }
+      tellDefined(host, domain, flags);
       return {};
     },
   };
@@ -57,6 +64,7 @@ function attach(host: HostState, domain: DomainRecord, xml: string, flags: numbe
       device.target ??= { dev: `vnet${domain.id * 8 + (document.devices?.interface?.length ?? 1)}` };
     host.emit("domain", "deviceAdded", { dom: domain.reference, devAlias: device.alias?.name ?? "" });
   }
+  tellDefined(host, domain, flags);
   return {};
 }
 
@@ -82,6 +90,7 @@ function detach(host: HostState, domain: DomainRecord, xml: string, flags: numbe
     return { document, device };
   });
   for (const { document, device } of found) remove(host, domain, document, { kind: given.kind, device });
+  tellDefined(host, domain, flags);
   return {};
 }
 
@@ -117,6 +126,12 @@ function answered(
   if (answer === "refuse") return host.emit("domain", "deviceRemovalFailed", about);
   removeDevice(what.document, what.kind, what.device);
   host.emit("domain", "deviceRemoved", about);
+}
+
+/** Later releases say that the definition is another now. */
+function tellDefined(host: HostState, domain: DomainRecord, flags: number): void {
+  const persistent = (flags & MODIFY.config) !== 0 || (!domain.active && (flags & MODIFY.live) === 0);
+  if (persistent && host.release.tellsDeviceChanges) tellLifecycle(host, domain, EVENT.defined, DEFINED.updated);
 }
 
 function missing({ kind, device }: GivenDevice): Error {

@@ -62,7 +62,7 @@ export function powerHandlers(host: HostState): FakeLibvirtHandlers {
     domainManagedSave({ dom, flags }) {
       const domain = host.activeDomain(dom);
       if (domain.persistent === undefined) throw invalidOperation("cannot do managed save for transient domain");
-      if (domain.job !== undefined) throw refusal("operationTimeout", "qemu", "cannot acquire state change lock");
+      host.unlockedDomain(dom);
       const wasRunning = domain.state === DomainState.running;
       const restored = (flags & SAVE.running) !== 0 || ((flags & SAVE.paused) === 0 && wasRunning);
       if (wasRunning) pauseGuest(host, domain, DomainPausedReason.save, SUSPENDED.paused);

@@ -1,8 +1,8 @@
 /** A simulated domain: its definitions, its state, and what is under way with it. */
 import { DomainState } from "../../../libvirt/rpc/index.js";
-import type { LibvirtProtocol } from "../../../libvirt/rpc/index.js";
+import type { LibvirtProtocol, TypedParameter } from "../../../libvirt/rpc/index.js";
 import type { TimerHandle } from "../../../core/index.js";
-import type { parseDomainXml } from "../../../libvirt/xml/index.js";
+import type { parseDomainBackupXml, parseDomainXml } from "../../../libvirt/xml/index.js";
 import type { FakeLibvirtStream } from "../fake-libvirt-stream.js";
 
 /** A domain's definition, to be changed in place. */
@@ -41,11 +41,36 @@ export interface BlockJob {
   bandwidth: bigint;
 }
 
+/** A point in time since which a guest's writes are known. */
+export interface CheckpointRecord {
+  readonly name: string;
+  readonly parent: string | undefined;
+  readonly description: string | undefined;
+  readonly createdAt: number;
+  readonly document: DomainDocument;
+  readonly disks: readonly string[];
+}
+
 /** A job of the whole domain: only one at a time. */
 export interface DomainJob {
-  readonly kind: "migration" | "save";
+  readonly kind: "migration" | "backup";
   readonly startedAt: number;
+  /** How long it takes. */
+  readonly lastsMs: number;
+  readonly totalBytes: bigint;
+  /** Whose connection it ends with, unless it moves. */
+  readonly client?: number | undefined;
   abort?: (() => void) | undefined;
+  /** Lets it be through at once: the rest follows when the guest runs elsewhere. */
+  switchOver?: (() => void) | undefined;
+}
+
+/** A migration that comes in. */
+export interface Arrival {
+  /** Whose connection it ends with; undefined when the other host's daemon drives it. */
+  readonly client: number | undefined;
+  /** Whether the guest's memory is here. */
+  arrived: boolean;
 }
 
 export class DomainRecord {
@@ -65,11 +90,26 @@ export class DomainRecord {
   /** Whether the guest's operating system is up. */
   booted = false;
   frozenFilesystems = 0;
+  /** Processors that the guest itself has turned off. */
+  readonly offlineVcpus = new Set<number>();
+  /** Keys that may log in, by user. */
+  readonly sshKeys = new Map<string, readonly string[]>();
   /** The client with whose connection it ends. */
   autodestroy: number | undefined;
   job: DomainJob | undefined;
+  /** What its last job came to, for whoever asks once. */
+  completedJob: readonly TypedParameter[] | undefined;
   /** A migration comes in; it can't be touched yet. */
-  incoming = false;
+  incoming: Arrival | undefined;
+  /** Milliseconds. */
+  maxDowntime = 300n;
+  /** Mebibytes a second. */
+  maxSpeed: bigint | undefined;
+  compressionCacheBytes = 67_108_864n;
+  currentCheckpoint: string | undefined;
+  readonly checkpoints = new Map<string, CheckpointRecord>();
+  /** What is being backed up. */
+  backup: ReturnType<typeof parseDomainBackupXml> | undefined;
   currentSnapshot: string | undefined;
   readonly snapshots = new Map<string, SnapshotRecord>();
   readonly blockJobs = new Map<string, BlockJob>();

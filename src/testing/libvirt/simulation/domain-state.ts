@@ -44,11 +44,11 @@ export function stateHandlers(host: HostState): FakeLibvirtHandlers {
       const document = chosen(host.domain(dom), flags)[0] as DomainDocument;
       return { num: (flags & VCPU_MAXIMUM) !== 0 ? Number(document.vcpu?.$text ?? 1) : vcpusOf(document) };
     },
-    domainSetVcpus: ({ dom, nvcpus }) => setVcpus(host.domain(dom), nvcpus, IMPACT.live),
-    domainSetVcpusFlags: ({ dom, nvcpus, flags }) => setVcpus(host.domain(dom), nvcpus, flags),
-    domainSetMaxMemory: ({ dom, memory }) => setMemory(host, host.domain(dom), memory, MEMORY_MAXIMUM),
-    domainSetMemory: ({ dom, memory }) => setMemory(host, host.domain(dom), memory, IMPACT.live),
-    domainSetMemoryFlags: ({ dom, memory, flags }) => setMemory(host, host.domain(dom), memory, flags),
+    domainSetVcpus: ({ dom, nvcpus }) => setVcpus(host.unlockedDomain(dom), nvcpus, IMPACT.live),
+    domainSetVcpusFlags: ({ dom, nvcpus, flags }) => setVcpus(host.unlockedDomain(dom), nvcpus, flags),
+    domainSetMaxMemory: ({ dom, memory }) => setMemory(host, host.unlockedDomain(dom), memory, MEMORY_MAXIMUM),
+    domainSetMemory: ({ dom, memory }) => setMemory(host, host.unlockedDomain(dom), memory, IMPACT.live),
+    domainSetMemoryFlags: ({ dom, memory, flags }) => setMemory(host, host.unlockedDomain(dom), memory, flags),
     domainSetMetadata({ dom, type, metadata, key, uri, flags }) {
       const domain = host.domain(dom);
       for (const document of chosen(domain, flags)) setMetadata(document, { type, metadata, key, uri });

@@ -2,7 +2,11 @@
 import { DomainShutoffReason, DomainEventStoppedDetailType as STOPPED } from "../../../libvirt/rpc/index.js";
 import { parseNodeDeviceXml } from "../../../libvirt/xml/index.js";
 import type { FakeLibvirtCall, FakeLibvirtClient, FakeLibvirtHandlers, UntypedHandler } from "../fake-call.js";
+import { backupHandlers } from "./backups.js";
 import { blockJobHandlers } from "./block-jobs.js";
+import { checkpointHandlers } from "./checkpoints.js";
+import { diskLimitHandlers } from "./disk-limits.js";
+import { domainContentHandlers } from "./domain-contents.js";
 import { definitionHandlers } from "./domain-definition.js";
 import { deviceHandlers } from "./domain-devices.js";
 import { crash, powerHandlers, powerOff } from "./domain-power.js";
@@ -16,10 +20,14 @@ import { HostState } from "./host-state.js";
 import type { HostOptions } from "./host-state.js";
 import { stopGuest } from "./lifecycle.js";
 import { migrationHandlers } from "./migration.js";
+import { driverLeft } from "./migration-steps.js";
 import { addNetwork, networkHandlers, nwFilterHandlers } from "./networks.js";
 import { DEFAULT_NETWORK, DEFAULT_POOL, NODE_DEVICES } from "./node-devices.js";
 import { nodeHandlers } from "./node.js";
+import { processorPinHandlers } from "./processor-pins.js";
 import { refusal } from "./refuse.js";
+import { resourceLimitHandlers } from "./resource-limits.js";
+import { savedFileHandlers } from "./saved-files.js";
 import { secretHandlers } from "./secrets.js";
 import { snapshotHandlers } from "./snapshots.js";
 import { statisticsHandlers } from "./statistics.js";
@@ -57,9 +65,16 @@ export class SimulationEngine {
       ...stateHandlers(host),
       ...deviceHandlers(host),
       ...blockJobHandlers(host),
+      ...diskLimitHandlers(host),
+      ...processorPinHandlers(host),
+      ...resourceLimitHandlers(host),
       ...snapshotHandlers(host),
+      ...checkpointHandlers(host),
+      ...backupHandlers(host),
+      ...savedFileHandlers(host),
       ...migrationHandlers(host),
       ...statisticsHandlers(host),
+      ...domainContentHandlers(host),
       ...agentHandlers(host, () => this.agentCommand),
       ...streamHandlers(host, () => this.consoleProgram),
       ...networkHandlers(host),
@@ -77,6 +92,7 @@ export class SimulationEngine {
 
   /** A client has gone, and the domains with it that were to end so. */
   clientLeft({ number }: FakeLibvirtClient): void {
+    driverLeft(this.host, number);
     for (const domain of [...this.host.domains.values()])
       if (domain.autodestroy === number) stopGuest(this.host, domain, DomainShutoffReason.destroyed, STOPPED.destroyed);
   }

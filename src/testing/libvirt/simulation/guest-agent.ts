@@ -1,10 +1,16 @@
 /** What simulated guests' agents do: by libvirt's own procedures, and by commands as they are. */
-import { DomainState } from "../../../libvirt/rpc/index.js";
+import {
+  DomainEventStoppedDetailType as STOPPED,
+  DomainEventType as EVENT,
+  DomainShutoffReason,
+  DomainState,
+} from "../../../libvirt/rpc/index.js";
 import type { FakeLibvirtHandlers } from "../fake-call.js";
 import { devicesOf } from "./device-names.js";
 import type { DomainRecord } from "./domain-record.js";
 import type { HostState } from "./host-state.js";
-import { hasAgent } from "./lifecycle.js";
+import { vcpusOf } from "./domain-state.js";
+import { hasAgent, stopGuest, tellLifecycle } from "./lifecycle.js";
 import { invalidOperation, refusal } from "./refuse.js";
 
 /** Answers a command of QEMU's agent; what it throws is the agent's refusal. Undefined: the simulated agent's own answer. */
@@ -71,6 +77,55 @@ export function agentHandlers(host: HostState, command: () => AgentCommand | und
       const domain = responding(dom);
       return { params: [{ field: "hostname", type: "string", value: domain.name }] };
     },
+    domainGetGuestVcpus({ dom }) {
+      const domain = responding(dom);
+      const all = listOf(vcpusOf(domain.document));
+      const online = domain.offlineVcpus.size === 0 ? all : without(vcpusOf(domain.document), domain.offlineVcpus);
+      return {
+        params: [
+          { field: "vcpus", type: "string", value: all },
+          { field: "online", type: "string", value: online },
+          { field: "offlinable", type: "string", value: all },
+        ],
+      };
+    },
+    domainSetGuestVcpus({ dom, cpumap, state }) {
+      const domain = responding(dom);
+      const [first, last = first] = cpumap.split("-").map(Number);
+      if (first === undefined || !Number.isInteger(first) || last === undefined || last >= vcpusOf(domain.document))
+        throw refusal("invalidArg", "qemu", "guest is missing vCPUs");
+      for (let vcpu = first; vcpu <= last; vcpu++)
+        if (state === 0) domain.offlineVcpus.add(vcpu);
+        else domain.offlineVcpus.delete(vcpu);
+      return {};
+    },
+    domainAuthorizedSshKeysGet({ dom, user }) {
+      return { keys: [...(responding(dom).sshKeys.get(user) ?? [])] };
+    },
+    domainAuthorizedSshKeysSet({ dom, user, keys, flags }) {
+      const domain = responding(dom);
+      const known = domain.sshKeys.get(user) ?? [];
+      if ((flags & SSH_KEYS.remove) !== 0) domain.sshKeys.set(user, withoutKeys(known, keys));
+      else if ((flags & SSH_KEYS.append) !== 0) domain.sshKeys.set(user, [...new Set([...known, ...keys])]);
+      else domain.sshKeys.set(user, [...keys]);
+      return {};
+    },
+    domainAgentSetResponseTimeout({ dom, timeout }) {
+      host.domain(dom);
+      if (timeout < -2)
+        throw refusal("invalidArg", "domain", `guest agent timeout '${timeout}' is less than the minimum '-2'`);
+      return { result: 0 };
+    },
+    domainPmSuspendForDuration({ dom, target, duration }) {
+      const domain = responding(dom);
+      if (duration !== 0n) throw refusal("argumentUnsupported", "qemu", "Duration not supported. Use 0 for now");
+      if (target !== SUSPEND_TO_DISK) {
+        domain.state = DomainState.pmsuspended;
+        domain.reason = 0;
+        tellLifecycle(host, domain, EVENT.pmsuspended, 0);
+      } else stopGuest(host, domain, DomainShutoffReason.shutdown, STOPPED.shutdown);
+      return {};
+    },
     domainInterfaceAddresses({ dom }) {
       const domain = host.activeDomain(dom);
       const nics = devicesOf(domain.document, "interface") as {
@@ -89,6 +144,23 @@ export function agentHandlers(host: HostState, command: () => AgentCommand | und
       return { result: JSON.stringify(await answer(domain, cmd, command())) };
     },
   };
+}
+
+const SSH_KEYS = { append: 1, remove: 2 } as const;
+const SUSPEND_TO_DISK = 1;
+
+function listOf(count: number): string {
+  return count === 1 ? "0" : `0-${count - 1}`;
+}
+
+function without(count: number, offline: ReadonlySet<number>): string {
+  return Array.from({ length: count }, (_, vcpu) => vcpu)
+    .filter((vcpu) => !offline.has(vcpu))
+    .join(",");
+}
+
+function withoutKeys(known: readonly string[], gone: readonly string[]): string[] {
+  return known.filter((key) => !gone.includes(key));
 }
 
 async function answer(domain: DomainRecord, text: string, command: AgentCommand | undefined): Promise<unknown> {

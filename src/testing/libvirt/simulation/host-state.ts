@@ -2,6 +2,7 @@
 import type { Clock, TimerHandle } from "../../../core/index.js";
 import type { EventData, EventFamily, EventName } from "../../../libvirt/rpc/index.js";
 import type {
+  parseNetworkPortXml,
   parseNetworkXml,
   parseNodeDeviceXml,
   parseNwFilterBindingXml,
@@ -12,8 +13,10 @@ import type {
 } from "../../../libvirt/xml/index.js";
 import { DEFAULT_SIMULATED_BEHAVIOUR } from "./behaviour.js";
 import type { SimulatedGuestBehaviour } from "./behaviour.js";
-import type { DomainRecord } from "./domain-record.js";
+import type { DomainRecord, SavedImage } from "./domain-record.js";
 import { refusal } from "./refuse.js";
+import { RELEASE_TRAITS } from "./release.js";
+import type { ReleaseTraits, SimulatedLibvirtRelease } from "./release.js";
 
 export interface NetworkRecord {
   document: ReturnType<typeof parseNetworkXml>;
@@ -22,7 +25,11 @@ export interface NetworkRecord {
   active: boolean;
   persistent: boolean;
   autostart: boolean;
+  /** By uuid. */
+  readonly ports: Map<string, NetworkPortRecord>;
 }
+
+export type NetworkPortRecord = ReturnType<typeof parseNetworkPortXml> & { readonly uuid: string };
 
 export interface SecretRecord {
   document: ReturnType<typeof parseSecretXml>;
@@ -62,6 +69,7 @@ export interface HostOptions {
   readonly clock: Clock;
   readonly hardware: SimulatedHardware;
   readonly behaviour: Partial<SimulatedGuestBehaviour>;
+  readonly release: SimulatedLibvirtRelease;
 }
 
 /** Where events go. */
@@ -73,6 +81,7 @@ export class HostState {
   readonly name: string;
   readonly clock: Clock;
   readonly hardware: SimulatedHardware;
+  readonly release: ReleaseTraits;
   readonly domains = new Map<string, DomainRecord>();
   readonly networks = new Map<string, NetworkRecord>();
   readonly nwFilters = new Map<string, ReturnType<typeof parseNwFilterXml>>();
@@ -84,11 +93,14 @@ export class HostState {
   readonly peers = new Map<string, HostState>();
   /** Sizes of the files that are no volumes, as domains see them, by path. */
   readonly fileSizes = new Map<string, bigint>();
+  /** Guests that were saved to files, by path. */
+  readonly savedFiles = new Map<string, SavedImage>();
   readonly #behaviours = new Map<string, Partial<SimulatedGuestBehaviour>>();
   readonly #timers = new Set<TimerHandle>();
   #behaviour: SimulatedGuestBehaviour;
   #nextId = 1;
   #nextMac = 1;
+  #nextPort = 0;
   #events: EventSink | undefined;
   #closed = false;
 
@@ -96,6 +108,7 @@ export class HostState {
     this.name = options.name;
     this.clock = options.clock;
     this.hardware = options.hardware;
+    this.release = RELEASE_TRAITS[options.release];
     this.#behaviour = { ...DEFAULT_SIMULATED_BEHAVIOUR, ...options.behaviour };
   }
 
@@ -116,6 +129,11 @@ export class HostState {
   setBehaviour(behaviour: Partial<SimulatedGuestBehaviour>, domain?: string): void {
     if (domain === undefined) this.#behaviour = { ...this.#behaviour, ...behaviour };
     else this.#behaviours.set(domain, { ...this.#behaviours.get(domain), ...behaviour });
+  }
+
+  /** A port for a migration to come in. */
+  takeMigrationPort(): number {
+    return 49_152 + (this.#nextPort++ % 64);
   }
 
   takeDomainId(): number {
@@ -140,8 +158,16 @@ export class HostState {
   /** @throws FakeLibvirtError when it is off */
   activeDomain(reference: { readonly uuid: string; readonly name: string }): DomainRecord {
     const record = this.domain(reference);
-    if (!record.active || record.incoming)
+    if (!record.active)
       throw refusal("operationInvalid", "domain", "Requested operation is not valid: domain is not running");
+    return record;
+  }
+
+  /** One that nothing is under way with that holds it. @throws FakeLibvirtError as libvirt says it, though at once */
+  unlockedDomain(reference: { readonly uuid: string; readonly name: string }): DomainRecord {
+    const record = this.domain(reference);
+    if (record.job?.kind === "migration" || record.incoming !== undefined)
+      throw refusal("operationTimeout", "none", "Timed out during operation: cannot acquire state change lock");
     return record;
   }
 

@@ -1,7 +1,9 @@
 /** The states of a simulated domain, and the events that libvirt tells of their changes, in its order. */
 import {
   DomainEventResumedDetailType as RESUMED,
+  DomainEventShutdownDetailType as SHUTDOWN,
   DomainEventStartedDetailType as STARTED,
+  DomainEventStoppedDetailType as STOPPED,
   DomainEventSuspendedDetailType as SUSPENDED,
   DomainEventType as EVENT,
   DomainPausedReason,
@@ -13,6 +15,8 @@ import type { DomainDocument, DomainRecord } from "./domain-record.js";
 import type { HostState } from "./host-state.js";
 import { refusal } from "./refuse.js";
 
+/** Ends of a guest that goes on elsewhere or later. */
+const LEAVING: ReadonlySet<number> = new Set([STOPPED.saved, STOPPED.migrated]);
 const AGENT_CHANNEL = "org.qemu.guest_agent.0";
 const AGENT = { connected: 1, disconnected: 2, byDomain: 1, byChannel: 2 } as const;
 
@@ -29,6 +33,8 @@ export interface StartOptions {
   readonly document?: DomainDocument;
   /** Restored guests are up at once. */
   readonly booted?: boolean;
+  /** What is told of a guest that is there and waits. */
+  readonly suspendedDetail?: number;
   /** Whoever starts it tells of it. */
   readonly silent?: boolean;
 }
@@ -53,7 +59,7 @@ export function startGuest(host: HostState, domain: DomainRecord, options: Start
   domain.reason = paused ? DomainPausedReason.user : runningReason;
   if (options.silent !== true) {
     tellLifecycle(host, domain, EVENT.started, detail);
-    if (paused) tellLifecycle(host, domain, EVENT.suspended, SUSPENDED.paused);
+    if (paused) tellLifecycle(host, domain, EVENT.suspended, options.suspendedDetail ?? SUSPENDED.paused);
   }
   if (resumes && restored) tellLifecycle(host, domain, EVENT.resumed, RESUMED.fromSnapshot);
   boot(host, domain, options.booted === true ? 0 : behaviour.bootMs);
@@ -74,14 +80,19 @@ export function resumeGuest(host: HostState, domain: DomainRecord, reason: numbe
 /** The guest is off. A transient domain is gone with it. */
 export function stopGuest(host: HostState, domain: DomainRecord, reason: number, detail: number): void {
   if (!domain.active) return;
+  if (host.release.tellsEveryShutdown && (LEAVING.has(detail) || domain.incoming !== undefined))
+    tellLifecycle(host, domain, EVENT.shutdown, SHUTDOWN.host);
   const agent = domain.booted && hasAgent(domain);
   for (const timer of domain.timers) timer.cancel();
   domain.timers.clear();
   domain.blockJobs.clear();
   domain.unplugging.clear();
   domain.job = undefined;
+  domain.backup = undefined;
+  domain.incoming = undefined;
   domain.autodestroy = undefined;
   domain.frozenFilesystems = 0;
+  domain.offlineVcpus.clear();
   const running = domain.reference;
   domain.live = undefined;
   domain.booted = false;

@@ -1,244 +1,165 @@
-/** Live migration from one simulated host to another, as the source's daemon does it on its own (peer to peer). */
+/** Live migration: as the source's daemon does it on its own (peer to peer), or step by step as a client drives it. */
 import {
-  DomainEventResumedDetailType as RESUMED,
-  DomainEventStartedDetailType as STARTED,
-  DomainEventStoppedDetailType as STOPPED,
-  DomainEventSuspendedDetailType as SUSPENDED,
-  DomainEventType as EVENT,
-  DomainJobOperation,
   DomainJobType,
   DomainMigrateFlags as MIGRATE,
-  DomainPausedReason,
-  DomainRunningReason,
-  DomainShutoffReason,
   DomainState,
   parametersToObject,
 } from "../../../libvirt/rpc/index.js";
-import type { LibvirtProtocol } from "../../../libvirt/rpc/index.js";
+import type { LibvirtProtocol, TypedParameter } from "../../../libvirt/rpc/index.js";
 import type { FakeLibvirtHandlers } from "../fake-call.js";
-import { readDomainDefinition } from "./complete-domain.js";
-import { DomainRecord } from "./domain-record.js";
-import type { DomainDocument } from "./domain-record.js";
+import type { DomainRecord, DomainReference } from "./domain-record.js";
 import type { HostState } from "./host-state.js";
-import { pauseGuest, resumeGuest, startGuest, stopGuest, tellLifecycle } from "./lifecycle.js";
-import { invalidOperation, refusal } from "./refuse.js";
+import { jobProgress, jobStatistics } from "./job-statistics.js";
+import { begin, confirm, drop, finish, perform, prepare, reachable } from "./migration-steps.js";
+import type { MigrationRequest } from "./migration-steps.js";
+import { invalidOperation } from "./refuse.js";
 
-const EMPTY = new Uint8Array(0);
-const MIB = 1024n ** 2n;
+const NO_COOKIE = new Uint8Array(0);
+const COMPLETED = { take: 1, keep: 2 } as const;
+const DEFAULT_SPEED = 8_796_093_022_207n;
+
+type Nothing = LibvirtProtocol.Nothing;
 
 export function migrationHandlers(host: HostState): FakeLibvirtHandlers {
+  const cookie = (name: string): Uint8Array =>
+    Buffer.from(`<qemu-migration><name>${name}</name><hostname>${host.name}</hostname></qemu-migration>\0`);
+  const named = (name: string | undefined): DomainRecord | undefined =>
+    [...host.domains.values()].find((domain) => domain.name === name);
   return {
-    async domainMigratePerform3Params({ dom, dconnuri, params, flags }) {
-      const values = parametersToObject(params) as Readonly<Record<string, unknown>>;
-      const { destination_xml: destinationXml, destination_name: name } = values;
-      await migrate(host, host.activeDomain(dom), {
-        uri: dconnuri ?? "",
-        flags,
-        xml: typeof destinationXml === "string" ? destinationXml : undefined,
-        name: typeof name === "string" ? name : undefined,
-      });
-      return { cookieOut: EMPTY };
+    domainMigrateBegin3({ dom, xmlin: xml, flags, dname: name }, { client }) {
+      const request = { flags: Number(flags), xml, name, uri: undefined, client: client.number };
+      return { cookieOut: cookie(dom.name), xml: begin(host, dom, request) };
     },
-    async domainMigratePerform3({ dom, dconnuri, xmlin, dname, flags }) {
-      await migrate(host, host.activeDomain(dom), {
-        uri: dconnuri ?? "",
-        flags: Number(flags),
-        xml: xmlin,
-        name: dname,
-      });
-      return { cookieOut: EMPTY };
+    domainMigrateBegin3Params({ dom, params, flags }, { client }) {
+      const request = { ...requestIn(params), flags, client: client.number };
+      return { cookieOut: cookie(dom.name), xml: begin(host, dom, request) };
     },
+    domainMigratePrepare3({ uriIn: uri, flags, dname: name, domXml }, { client }) {
+      const request = { flags: Number(flags), xml: undefined, name, uri, client: client.number };
+      const { record, uri: uriOut } = prepare(host, domXml, request);
+      return { cookieOut: cookie(record.name), uriOut };
+    },
+    domainMigratePrepare3Params({ params, flags }, { client }) {
+      const request = { ...requestIn(params), flags, client: client.number };
+      const { record, uri: uriOut } = prepare(host, request.xml ?? "<domain/>", request);
+      return { cookieOut: cookie(record.name), uriOut };
+    },
+    async domainMigratePerform3({ dom, xmlin: xml, dconnuri, uri, flags, dname: name }, { client }) {
+      await performAs(host, dom, dconnuri, { flags: Number(flags), xml, name, uri, client: client.number });
+      return { cookieOut: cookie(dom.name) };
+    },
+    async domainMigratePerform3Params({ dom, dconnuri, params, flags }, { client }) {
+      await performAs(host, dom, dconnuri, { ...requestIn(params), flags, client: client.number });
+      return { cookieOut: cookie(dom.name) };
+    },
+    domainMigrateFinish3({ dname, flags, cancelled }) {
+      const { reference } = finish(host, named(dname), Number(flags), cancelled !== 0);
+      return { dom: reference, cookieOut: NO_COOKIE };
+    },
+    domainMigrateFinish3Params({ params, flags, cancelled }) {
+      const { reference } = finish(host, named(requestIn(params).name), flags, cancelled !== 0);
+      return { dom: reference, cookieOut: NO_COOKIE };
+    },
+    domainMigrateConfirm3({ dom, flags, cancelled }) {
+      confirm(host, host.domain(dom), Number(flags), cancelled !== 0);
+      return {};
+    },
+    domainMigrateConfirm3Params({ dom, flags, cancelled }) {
+      confirm(host, host.domain(dom), flags, cancelled !== 0);
+      return {};
+    },
+    domainMigrateStartPostCopy({ dom }) {
+      const { job } = host.activeDomain(dom);
+      if (job?.kind !== "migration" || job.switchOver === undefined)
+        throw invalidOperation("post-copy can only be started while outgoing migration is in progress");
+      job.switchOver();
+      return {};
+    },
+    domainMigrateSetMaxSpeed({ dom, bandwidth }) {
+      host.domain(dom).maxSpeed = bandwidth;
+      return {};
+    },
+    domainMigrateGetMaxSpeed: ({ dom }) => ({ bandwidth: host.domain(dom).maxSpeed ?? DEFAULT_SPEED }),
+    domainMigrateSetMaxDowntime({ dom, downtime }) {
+      host.activeDomain(dom).maxDowntime = downtime;
+      return {};
+    },
+    domainMigrateGetMaxDowntime: ({ dom }) => ({ downtime: host.activeDomain(dom).maxDowntime }),
+    domainMigrateSetCompressionCache({ dom, cacheSize }) {
+      host.activeDomain(dom).compressionCacheBytes = cacheSize;
+      return {};
+    },
+    domainMigrateGetCompressionCache: ({ dom }) => ({ cacheSize: host.activeDomain(dom).compressionCacheBytes }),
+    ...jobHandlers(host),
+  };
+}
+
+function jobHandlers(host: HostState): FakeLibvirtHandlers {
+  return {
     domainAbortJob: ({ dom }) => abort(host.activeDomain(dom)),
     domainAbortJobFlags: ({ dom }) => abort(host.activeDomain(dom)),
     domainGetJobInfo({ dom }) {
       const domain = host.activeDomain(dom);
-      const { total, done, elapsed } = progress(host, domain);
-      const zero = { timeRemaining: 0n, fileTotal: 0n, fileProcessed: 0n, fileRemaining: 0n };
+      const { total, done, elapsed } = jobProgress(host, domain);
       const amounts = { dataTotal: total, dataProcessed: done, dataRemaining: total - done };
+      const none = { timeRemaining: 0n, fileTotal: 0n, fileProcessed: 0n, fileRemaining: 0n };
       const memory = { memTotal: total, memProcessed: done, memRemaining: total - done };
-      return {
-        type: domain.job === undefined ? DomainJobType.none : DomainJobType.unbounded,
-        timeElapsed: elapsed,
-        ...zero,
-        ...amounts,
-        ...memory,
-      };
+      return { type: typeOf(domain), timeElapsed: elapsed, ...none, ...amounts, ...memory };
     },
-    domainGetJobStats({ dom }) {
-      const domain = host.activeDomain(dom);
-      if (domain.job === undefined) return { type: DomainJobType.none, params: [] };
-      return { type: DomainJobType.unbounded, params: statistics(host, domain) };
-    },
-    domainMigrateSetMaxSpeed: ({ dom }) => needJob(host.activeDomain(dom), true),
-    domainMigrateSetMaxDowntime: ({ dom }) => needJob(host.activeDomain(dom), false),
-    domainMigrateGetMaxDowntime({ dom }) {
-      host.activeDomain(dom);
-      return { downtime: 300n };
-    },
-    domainMigrateGetMaxSpeed({ dom }) {
-      host.activeDomain(dom);
-      return { bandwidth: 8796093022207n };
+    domainGetJobStats({ dom, flags }) {
+      const domain = host.domain(dom);
+      const { job, completedJob } = domain;
+      if ((flags & COMPLETED.take) !== 0) {
+        if ((flags & COMPLETED.keep) === 0) domain.completedJob = undefined;
+        return completedJob === undefined
+          ? { type: DomainJobType.none, params: [] }
+          : { type: DomainJobType.completed, params: [...completedJob] };
+      }
+      const params = job === undefined ? [] : jobStatistics(host, domain, job);
+      return { type: typeOf(domain), params: [...params] };
     },
   };
 }
 
-interface MigrationRequest {
-  readonly uri: string;
-  readonly flags: number;
-  readonly xml: string | undefined;
-  readonly name: string | undefined;
+function typeOf({ job }: DomainRecord): number {
+  return job === undefined ? DomainJobType.none : DomainJobType.unbounded;
 }
 
-async function migrate(source: HostState, domain: DomainRecord, request: MigrationRequest): Promise<void> {
+type Placeless = Pick<MigrationRequest, "xml" | "name" | "uri">;
+
+function requestIn(params: readonly TypedParameter[]): Placeless {
+  const values = parametersToObject(params) as Readonly<Record<string, unknown>>;
+  const text = (name: string): string | undefined => (typeof values[name] === "string" ? values[name] : undefined);
+  return { xml: text("destination_xml"), name: text("destination_name"), uri: text("migrate_uri") };
+}
+
+async function performAs(
+  source: HostState,
+  dom: DomainReference,
+  peer: string | undefined,
+  request: MigrationRequest,
+): Promise<void> {
+  const domain = source.activeDomain(dom);
+  if ((request.flags & MIGRATE.peer2peer) === 0) return perform(source, domain, request);
   const { flags } = request;
-  if ((flags & MIGRATE.peer2peer) === 0)
-    throw refusal("argumentUnsupported", "qemu", "the simulated driver migrates peer to peer alone");
-  if (domain.job !== undefined)
-    throw refusal("operationTimeout", "qemu", "cannot acquire state change lock (held by migration)");
-  if (domain.blockJobs.size > 0) throw invalidOperation("domain has active block job");
-  const target = destination(source, request.uri);
-  const arrival = prepare(target, domain, request);
+  const target = reachable(source, peer);
+  const xml = begin(source, dom, { ...request, flags: flags & ~MIGRATE.changeProtection });
+  const byDaemon: MigrationRequest = { ...request, client: undefined };
+  const paused = domain.state === DomainState.paused ? MIGRATE.paused : 0;
+  const { record } = prepare(target, xml, { ...byDaemon, uri: request.uri ?? `tcp://${target.name}` });
   try {
-    await transfer(source, domain);
+    await perform(source, domain, { ...request, uri: `tcp://${target.name}` });
   } catch (error) {
-    forget(target, arrival);
-    if (domain.active && domain.reason === DomainPausedReason.migration)
-      resumeGuest(source, domain, DomainRunningReason.migrationCanceled, RESUMED.migrated);
+    drop(target, record);
+    confirm(source, domain, flags, true);
     throw error;
   }
-  finish(source, target, domain, arrival, flags);
+  finish(target, record, flags | paused, false);
+  confirm(source, domain, flags, false);
 }
 
-/** @throws FakeLibvirtError when no host of the URI's name can be reached */
-function destination(source: HostState, uri: string): HostState {
-  const host = /^[a-z0-9+.-]+:\/\/(?:[^@/]*@)?([^/:]+)/i.exec(uri)?.[1];
-  const target = host === undefined ? undefined : source.peers.get(host);
-  if (target === undefined || target === source)
-    throw refusal("operationFailed", "qemu", `Failed to connect to remote libvirt URI ${uri}: no such host`);
-  return target;
-}
-
-/** The destination takes the definition, and waits. */
-function prepare(target: HostState, domain: DomainRecord, { xml, name }: MigrationRequest): DomainRecord {
-  const document: DomainDocument =
-    xml === undefined ? structuredClone(domain.document) : readDomainDefinition(target, xml);
-  document.name = name ?? document.name ?? domain.name;
-  delete document.id;
-  const known = target.domains.get(domain.uuid);
-  if (known?.active === true) throw invalidOperation(`domain '${known.name}' is already active`);
-  const arrival = known ?? new DomainRecord(domain.uuid, document.name);
-  arrival.incoming = known === undefined;
-  arrival.live = document;
-  target.domains.set(arrival.uuid, arrival);
-  return arrival;
-}
-
-function forget(target: HostState, arrival: DomainRecord): void {
-  arrival.live = undefined;
-  if (arrival.persistent === undefined) target.domains.delete(arrival.uuid);
-}
-
-function transfer(source: HostState, domain: DomainRecord): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const { migrationMs } = source.behaviourOf(domain);
-    domain.job = {
-      kind: "migration",
-      startedAt: source.clock.now(),
-      abort() {
-        domain.job = undefined;
-        reject(refusal("operationAborted", "qemu", "migration out job: canceled by client"));
-      },
-    };
-    source.emit("domain", "migrationIteration", { dom: domain.reference, iteration: 1 });
-    // A timer of the host's, not of the guest's: a guest that ends lets the migration fail.
-    source.later(migrationMs, () => {
-      if (!domain.active) return reject(refusal("operationFailed", "qemu", "domain is not running"));
-      if (domain.job?.kind === "migration") resolve();
-    });
-  });
-}
-
-function finish(
-  source: HostState,
-  target: HostState,
-  domain: DomainRecord,
-  arrival: DomainRecord,
-  flags: number,
-): void {
-  const stats = statistics(source, domain);
-  const wasPaused = domain.state === DomainState.paused;
-  const document = arrival.live ?? domain.document;
-  if (!wasPaused) pauseGuest(source, domain, DomainPausedReason.migration, SUSPENDED.migrated);
-  arrival.incoming = false;
-  arrive(target, arrival, document, {
-    paused: wasPaused || (flags & MIGRATE.paused) !== 0,
-    persist: (flags & MIGRATE.persistDest) !== 0,
-  });
-  source.emit("domain", "jobCompleted", { dom: domain.reference, params: stats });
-  if ((flags & MIGRATE.undefineSource) !== 0 && domain.persistent !== undefined) {
-    domain.persistent = undefined;
-    stopGuest(source, domain, DomainShutoffReason.migrated, STOPPED.migrated);
-    tellLifecycle(source, domain, EVENT.undefined, 0);
-  } else stopGuest(source, domain, DomainShutoffReason.migrated, STOPPED.migrated);
-}
-
-function arrive(
-  target: HostState,
-  arrival: DomainRecord,
-  document: DomainDocument,
-  { paused, persist }: { readonly paused: boolean; readonly persist: boolean },
-): void {
-  const known = arrival.persistent !== undefined;
-  arrival.name = document.name ?? arrival.name;
-  startGuest(target, arrival, { document, detail: STARTED.migrated, paused: true, booted: true, silent: true });
-  tellLifecycle(target, arrival, EVENT.started, STARTED.migrated);
-  if (paused) pauseGuest(target, arrival, DomainPausedReason.user, SUSPENDED.paused);
-  else resumeGuest(target, arrival, DomainRunningReason.migrated, RESUMED.migrated);
-  if (!persist) return;
-  arrival.persistent = structuredClone(document);
-  tellLifecycle(target, arrival, EVENT.defined, known ? 1 : 0);
-}
-
-function abort(domain: DomainRecord): LibvirtProtocol.Nothing {
+function abort(domain: DomainRecord): Nothing {
   if (domain.job?.abort === undefined) throw invalidOperation("no job is active on the domain");
   domain.job.abort();
   return {};
-}
-
-function needJob(domain: DomainRecord, optional: boolean): LibvirtProtocol.Nothing {
-  if (!optional && domain.job?.kind !== "migration") throw invalidOperation("domain is not being migrated");
-  return {};
-}
-
-function progress(
-  host: HostState,
-  domain: DomainRecord,
-): { readonly total: bigint; readonly done: bigint; readonly elapsed: bigint } {
-  const { job } = domain;
-  if (job === undefined) return { total: 0n, done: 0n, elapsed: 0n };
-  const total = BigInt(domain.document.memory?.$text ?? 0) * 1024n;
-  const elapsed = host.clock.now() - job.startedAt;
-  const share = Math.min(1, elapsed / Math.max(1, host.behaviourOf(domain).migrationMs));
-  return {
-    total,
-    done: ((total / MIB) * BigInt(Math.round(share * 1000)) * MIB) / 1000n,
-    elapsed: BigInt(Math.round(elapsed)),
-  };
-}
-
-function statistics(host: HostState, domain: DomainRecord): LibvirtProtocol.RemoteDomainStatsRecord["params"] {
-  const { total, done, elapsed } = progress(host, domain);
-  const amounts: readonly (readonly [field: string, value: bigint])[] = [
-    ["time_elapsed", elapsed],
-    ["data_total", total],
-    ["data_processed", done],
-    ["data_remaining", total - done],
-    ["memory_total", total],
-    ["memory_processed", done],
-    ["memory_remaining", total - done],
-  ];
-  return [
-    { field: "operation", type: "int", value: DomainJobOperation.migrationOut },
-    ...amounts.map(([field, value]) => ({ field, type: "ullong" as const, value })),
-  ];
 }

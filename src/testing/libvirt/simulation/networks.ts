@@ -13,6 +13,8 @@ import {
 import type { FakeLibvirtHandlers } from "../fake-call.js";
 import { devicesOf } from "./device-names.js";
 import type { HostState, NetworkRecord } from "./host-state.js";
+import { networkPortHandlers } from "./network-ports.js";
+import { updateNetwork } from "./network-update.js";
 import { readDocument } from "./read-document.js";
 import { refusal } from "./refuse.js";
 
@@ -102,8 +104,20 @@ export function networkHandlers(host: HostState): FakeLibvirtHandlers {
       const nets = [...host.networks.values()].filter((network) => isListed(network, flags)).map(reference);
       return { nets, ret: nets.length };
     },
+    networkUpdate({ net, command, section, parentIndex, xml }) {
+      updateNetwork(found(net), { command, section, parentIndex, xml });
+      return {};
+    },
+    ...networkPortHandlers(found),
+    connectListNetworks: ({ maxnames }) => ({ names: namesOf(host, true).slice(0, maxnames) }),
+    connectListDefinedNetworks: ({ maxnames }) => ({ names: namesOf(host, false).slice(0, maxnames) }),
+    connectNumOfDefinedNetworks: () => ({ num: namesOf(host, false).length }),
     connectNumOfNetworks: () => ({ num: [...host.networks.values()].filter(({ active }) => active).length }),
   };
+}
+
+function namesOf(host: HostState, isActive: boolean): string[] {
+  return [...host.networks.values()].flatMap(({ active, name }) => (active === isActive ? [name] : []));
 }
 
 function isListed({ active, persistent }: NetworkRecord, flags: number): boolean {
@@ -128,7 +142,15 @@ export function addNetwork(host: HostState, xml: string): NetworkRecord {
     known.document = document;
     return known;
   }
-  const network: NetworkRecord = { document, uuid, name, active: false, persistent: false, autostart: false };
+  const network: NetworkRecord = {
+    document,
+    uuid,
+    name,
+    active: false,
+    persistent: false,
+    autostart: false,
+    ports: new Map(),
+  };
   host.networks.set(uuid, network);
   return network;
 }

@@ -24,7 +24,7 @@ export function nodeHandlers(host: HostState): FakeLibvirtHandlers {
   };
   return {
     connectGetType: () => ({ type: "QEMU" }),
-    connectGetVersion: () => ({ hvVer: 7_002_000n }),
+    connectGetVersion: () => ({ hvVer: host.release.qemuVersion }),
     connectGetHostname: () => ({ hostname: host.name }),
     connectIsSecure: () => ({ secure: 1 }),
     connectGetMaxVcpus: () => ({ maxVcpus: MAX_VCPUS }),

@@ -40,7 +40,7 @@ export function snapshotHandlers(host: HostState): FakeLibvirtHandlers {
     );
   return {
     domainSnapshotCreateXml({ dom, xmlDesc, flags }) {
-      const domain = host.domain(dom);
+      const domain = host.unlockedDomain(dom);
       return { snap: reference(domain, create(host, domain, xmlDesc, flags)) };
     },
     domainSnapshotLookupByName({ dom, name }) {
@@ -91,7 +91,7 @@ export function snapshotHandlers(host: HostState): FakeLibvirtHandlers {
       return { xml: describe(found(domain, snap.name)) };
     },
     domainRevertToSnapshot({ snap, flags }) {
-      const domain = host.domain(snap.dom);
+      const domain = host.unlockedDomain(snap.dom);
       revert(host, domain, found(domain, snap.name), flags);
       return {};
     },

@@ -25,7 +25,7 @@ export function domainXml(name: string, devices = "", uuid = UUID): string {
 <controller type='usb' model='none'/><memballoon model='virtio'/>${devices}</devices></domain>`;
 }
 
-function diskXml(file: string, target = "vda"): string {
+export function diskXml(file: string, target = "vda"): string {
   return `<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='${file}'/><target dev='${target}' bus='virtio'/></disk>`;
 }
 
@@ -64,7 +64,7 @@ function refused(error: unknown): string {
   return `refused ${error.libvirtCode} by ${error.domain}`;
 }
 
-async function defined(libvirt: LibvirtConnection, name: string, devices = ""): Promise<Domain> {
+export async function defined(libvirt: LibvirtConnection, name: string, devices = ""): Promise<Domain> {
   return (await libvirt.call("domainDefineXml", { xml: domainXml(name, devices) })).dom;
 }
 
