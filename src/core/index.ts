@@ -66,3 +66,4 @@ export { check } from "./validate.js";
 export type { Charset, Check, Checked, ObjectOf, OptionalCheck, Shape, StringRules } from "./validate.js";
 export { VirtualClock } from "./virtual-clock.js";
 export type { VirtualClockOptions } from "./virtual-clock.js";
+export { withoutUndefined } from "./without-undefined.js";

@@ -1,9 +1,10 @@
-/** Objects without what is not there. */
+/** Objects without what is not there, and libvirt's words for booleans. */
+import { withoutUndefined } from "../../../core/index.js";
 import type { Editable } from "../xml-object.js";
 
 /** The members of an object that have a value: a new object, which is its owner's to change. */
 export function defined<T extends object>(object: T): Editable<T> {
-  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as Editable<T>;
+  return withoutUndefined(object) as Editable<T>;
 }
 
 /** The words that libvirt has for a boolean in most places. */

@@ -1,0 +1,163 @@
+/** Guests of other hypervisors than QEMU: containers, Xen's, Virtuozzo's and User Mode Linux. Pure. */
+import type { GuestHardware } from "../../../driver/index.js";
+import type { DomainXml, LibvirtXml } from "../../xml/index.js";
+import { filesystemXml } from "../../xml/index.js";
+import { defined } from "./defined.js";
+import { BootOrder } from "./boot-order.js";
+import { planCpu } from "./cpu.js";
+import { planDisk } from "./disks.js";
+import { kernelParts } from "./firmware.js";
+import { planGraphics, planVideo } from "./graphics.js";
+import { planInterface } from "./interfaces.js";
+import { planMemory } from "./memory.js";
+import type { DomainFamily, PlanContext } from "./plan-context.js";
+import { invalid, unsupported } from "./refuse.js";
+
+type Other = Exclude<DomainFamily, "qemu">;
+
+/** Hardware that guests of a kind can have; all else is refused. */
+const HARDWARE: { readonly [F in Other]: readonly (keyof GuestHardware)[] } = {
+  lxc: ["cpu"],
+  xenHvm: ["cpu", "video", "vnc", "clock", "onReboot"],
+  xenPv: ["cpu", "vnc", "clock", "onReboot"],
+  parallels: ["cpu", "vnc"],
+  uml: [],
+};
+/** Where User Mode Linux has its kernel when nobody names one. */
+const UML_KERNEL = "/usr/bin/linux";
+const ROOT_DISK = "root";
+
+/** The parts of a domain that are its kind's own. @throws NotSupportedError, InvalidArgumentError */
+export function otherDomain(context: PlanContext, family: Other): DomainXml {
+  checkHardware(context, family);
+  const { definition, hardware } = context;
+  if (definition.firmware === "uefi") throw unsupported("firmware", "only QEMU guests have UEFI");
+  return defined<DomainXml>({
+    ...planMemory(context),
+    ...planCpu(context),
+    bootloader: family === "xenPv" && definition.kernel === undefined ? "pygrub" : undefined,
+    os: osOf(context, family),
+    idmap: family === "lxc" ? idMap(context) : undefined,
+    features: family === "xenHvm" ? { acpi: true, apic: {}, pae: true } : undefined,
+    clock: { offset: hardware.clock?.base ?? "utc" },
+    on_poweroff: "destroy",
+    on_reboot: hardware.onReboot === "poweroff" ? "destroy" : "restart",
+    on_crash: "destroy",
+    devices: devicesOf(context, family),
+  });
+}
+
+function checkHardware({ hardware, platform, host }: PlanContext, family: Other): void {
+  for (const [name, value] of Object.entries(hardware))
+    if (value !== undefined && value !== false && !(HARDWARE[family] as readonly string[]).includes(name))
+      throw unsupported(`hardware.${name}`, `libvirt's ${host.virtType} guests have none`);
+  const { pinning, maxVcpus, ...rest } = hardware.cpu ?? {};
+  const [left] = Object.keys(rest);
+  if (left !== undefined)
+    throw unsupported(`hardware.cpu.${left}`, `libvirt's ${host.virtType} guests have no CPU models`);
+  if (maxVcpus !== undefined && family === "lxc") throw unsupported("hardware.cpu.maxVcpus", "containers have no CPUs");
+  if (pinning?.ioThreads !== undefined)
+    throw unsupported("hardware.cpu.pinning.ioThreads", "only QEMU guests have them");
+  if (hardware.clock?.hyperv === true) throw unsupported("hardware.clock.hyperv", "only QEMU guests have it");
+  for (const name of ["iommu", "launchSecurity", "perfEvents"] as const)
+    if (platform[name] !== undefined) throw unsupported(`platform.libvirt.${name}`, "only QEMU guests have it");
+}
+
+function osOf(context: PlanContext, family: Other): LibvirtXml.DomainOs | undefined {
+  const { definition, guest, platform } = context;
+  const kernel = kernelParts(context);
+  switch (family) {
+    case "lxc":
+      if (definition.kernel !== undefined) throw unsupported("kernel", "containers have none of their own");
+      return { type: { arch: guest.arch, $text: "exe" }, init: platform.init ?? "/sbin/init" };
+    case "xenPv":
+      return {
+        type: { arch: guest.arch, machine: "xenpv", $text: "linux" },
+        ...kernel,
+        ...(definition.kernel === undefined ? {} : { root: "/dev/xvda" }),
+      };
+    case "xenHvm":
+      return defined<LibvirtXml.DomainOs>({
+        type: { arch: guest.arch, machine: "xenfv", $text: "hvm" },
+        ...kernel,
+        loader: guest.loader === undefined ? undefined : { type: "rom", $text: guest.loader },
+        boot: definition.kernel === undefined ? bootDevices(context) : undefined,
+      });
+    case "parallels":
+      if (definition.kernel !== undefined) throw unsupported("kernel", "Virtuozzo's guests boot from disks");
+      return { type: { arch: guest.arch, $text: "hvm" }, boot: bootDevices(context) };
+    case "uml":
+      return { type: { $text: "uml" }, kernel: UML_KERNEL, ...kernel, root: "/dev/ubda" };
+  }
+}
+
+/** Here devices have no order of their own: kinds of them have. */
+function bootDevices({ definition }: PlanContext): readonly LibvirtXml.DomainOsBoot[] {
+  const { disks, nics } = definition;
+  const ordered = [
+    ...disks.map(({ bootIndex, deviceType }) => ({ bootIndex, dev: deviceType === "cdrom" ? "cdrom" : "hd" })),
+    ...nics.map(({ bootIndex }) => ({ bootIndex, dev: "network" })),
+  ];
+  const chosen = ordered.filter(({ bootIndex }) => bootIndex !== undefined);
+  chosen.sort((a, b) => (a.bootIndex ?? 0) - (b.bootIndex ?? 0));
+  const kinds = [...new Set(chosen.map(({ dev }) => dev))];
+  return (kinds.length === 0 ? ["hd"] : kinds).map((dev) => ({ dev }));
+}
+
+function idMap({ platform }: PlanContext): LibvirtXml.DomainIdmap | undefined {
+  if (platform.idMap === undefined) return undefined;
+  const { firstUid, firstGid, count } = platform.idMap;
+  return { uid: [{ start: 0, target: firstUid, count }], gid: [{ start: 0, target: firstGid, count }] };
+}
+
+function devicesOf(context: PlanContext, family: Other): LibvirtXml.DomainDevices {
+  const { definition, guest } = context;
+  const boot = new BootOrder(definition);
+  const disks = definition.disks.map((disk, index) => ({ disk, field: `disks[${index}]` }));
+  const isRoot = (id: string): boolean => family === "lxc" && id === ROOT_DISK;
+  const others = disks.filter(({ disk }) => !isRoot(disk.id));
+  const graphics = family === "lxc" || family === "uml" ? undefined : planGraphics(context);
+  return defined<LibvirtXml.DomainDevices>({
+    emulator: guest.emulator,
+    disk: others.map(({ disk, field }) => planDisk(context, disk, boot, field)),
+    filesystem: family === "lxc" ? [containerRoot(context)] : undefined,
+    interface: definition.nics.map((nic, index) => planInterface(context, nic, boot, `nics[${index}]`)),
+    graphics,
+    video: family === "xenHvm" ? planVideo(context) : undefined,
+    console: [consoleOf(family)],
+  });
+}
+
+function consoleOf(family: Other): LibvirtXml.DomainConsole {
+  if (family === "xenPv") return { type: "pty", target: { type: "xen", port: "0" } };
+  if (family === "lxc") return { type: "pty", target: { type: "lxc", port: "0" } };
+  return { type: "pty", target: { type: "serial", port: "0" } };
+}
+
+/** What a container has for its root: a directory where somebody has mounted it, else the root disk, which libvirt mounts. */
+function containerRoot({ definition, options }: PlanContext): LibvirtXml.DomainFilesystem {
+  if (options.rootDirectory !== undefined)
+    return filesystemXml({ source: { directory: options.rootDirectory }, target: "/" });
+  const index = definition.disks.findIndex(({ id }) => id === ROOT_DISK);
+  const root = definition.disks[index];
+  const field = `disks[${Math.max(index, 0)}].source`;
+  const source = root?.source;
+  if (source === undefined) throw invalid(field, undefined, "a root disk: a container has to have a root");
+  if (source.encryption !== undefined) throw unsupported(`${field}.encryption`, "containers' disks are not encrypted");
+  if (source.type === "file") {
+    const driver = source.format === "raw" ? { type: "loop", format: "raw" } : { type: "nbd", format: source.format };
+    return defined<LibvirtXml.DomainFilesystem>({
+      type: "file",
+      driver,
+      source: { file: source.path },
+      target: { dir: "/" },
+      readonly: root?.readOnly === true ? true : undefined,
+    });
+  }
+  if (source.type === "block" && source.format === "raw")
+    return defined<LibvirtXml.DomainFilesystem>({
+      ...filesystemXml({ source: { block: source.path }, target: "/" }),
+      readonly: root?.readOnly === true ? true : undefined,
+    });
+  throw unsupported(field, "a container's root is a file, a raw block device or a directory");
+}

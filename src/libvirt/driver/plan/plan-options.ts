@@ -1,0 +1,42 @@
+/** What a plan is made with beside the definition and the host: values that somebody else has chosen or keeps. */
+import type { GuestCpu } from "../../../driver/index.js";
+import type { InterfaceFilter } from "../../xml/index.js";
+
+export interface DomainPlanOptions {
+  /** What the embedder keeps with the instance. */
+  readonly metadata?: Readonly<Record<string, string>>;
+  /** Role tags of devices, by the ids of disks and NICs. */
+  readonly tags?: Readonly<Record<string, string>>;
+  /** libvirt's uuids of secrets, by the ids that disk sources name. */
+  readonly secretUuids?: Readonly<Record<string, string>>;
+  /** The machine type that the guest has had so far: `pc-q35-9.2`. Default: what the machine's name stands for now. */
+  readonly machineType?: string;
+  /** For definitions that name no mode. Default: `hostModel` where the host has it, on aarch64 with KVM `hostPassthrough`. */
+  readonly cpuMode?: NonNullable<GuestCpu["mode"]>;
+  /** Absolute path of the UEFI variables; default: a place of libvirt's. */
+  readonly nvramPath?: string;
+  /** Uuid that tells the guest which copy of itself it is; default: libvirt makes one up. */
+  readonly generationId?: string;
+  /** Absolute path of a file that gets all that the guest writes to its console. */
+  readonly consoleLogPath?: string;
+  /** Absolute path of the socket of the guest agent's channel; default: a place of libvirt's. */
+  readonly guestAgentSocket?: string;
+  /** Absolute paths of the sockets of consoles without an address; default: a place of libvirt's. */
+  readonly vncSocket?: string;
+  readonly spiceSocket?: string;
+  /** Where this libvirt's configuration (qemu.conf) has the files of guests' memory, and certificates; a definition can name no other. */
+  readonly memoryDirectory?: string;
+  readonly vncTlsDirectory?: string;
+  /** VNC's clients must show certificates, by libvirt's configuration. */
+  readonly vncVerifiesClients?: boolean;
+  readonly spiceTlsDirectory?: string;
+  readonly nbdTlsDirectory?: string;
+  /** Network filters, by the ids of NICs. */
+  readonly filters?: Readonly<Record<string, InterfaceFilter>>;
+  /** PCI Express root ports that are left free for devices plugged later: 0 to 64. Default 8. */
+  readonly spareRootPorts?: number;
+  /** Serial number of the machine; default: the instance's uuid. */
+  readonly machineSerial?: string;
+  /** Of containers: absolute path of the directory that is their root, in place of the root disk. */
+  readonly rootDirectory?: string;
+}
