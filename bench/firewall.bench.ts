@@ -1,140 +1,86 @@
-// Loading and changing security groups of many instances: the nftables driver against the raw text of the same rules given to `nft -f` at once, and against
-// a rule set of the shape that Nova's iptables driver makes, given to `iptables-restore`. Wants root; runs in namespaces of its own.
-import { execFileSync, spawnSync } from "node:child_process";
-import { fileURLToPath } from "node:url";
-import { MemorySecurityGroupSource, NftablesFirewallDriver } from "../src/firewall/index.js";
-import type { FilteredInstance, SecurityGroupRule } from "../src/firewall/index.js";
+// Loading and changing security groups of many instances: each driver beside what it can't be faster than, which is the same text given to `nft -f` or `iptables-restore` at once, and
+// beside a rule set of the shape that Nova's iptables driver makes. Wants root; runs in namespaces of its own. HYPERVISE_BENCH_INSTANCES names other sizes.
+import { execFileSync } from "node:child_process";
+import { IptablesFirewallDriver, MemorySecurityGroupSource, NftablesFirewallDriver } from "../src/firewall/index.js";
+import type { IptablesVariant } from "../src/firewall/index.js";
 import { SystemCommandRunner } from "../src/host/index.js";
 import type { CommandRunner } from "../src/host/index.js";
+import { fillGroups, instanceOf, novaRules, RULES, rulesOf } from "./support/firewall-world.js";
+import { enterOwnNetwork } from "./support/own-network.js";
+import { median, medianOf, ms, ratio, timed } from "./support/timing.js";
 
 const SIZES = (process.env["HYPERVISE_BENCH_INSTANCES"] ?? "1000,5000").split(",").map(Number);
-const RULES = 50;
-const GROUPS = 20;
-const ROUNDS = 5;
+const ROUNDS = 3;
 
-if (process.env["HYPERVISE_BENCH_INSIDE"] === undefined) {
-  const self = fileURLToPath(import.meta.url);
-  const argv = ["--net", "--mount", process.execPath, "--expose-gc", "--import", "tsx", self];
-  const { status } = spawnSync("unshare", argv, {
-    stdio: "inherit",
-    env: { ...process.env, HYPERVISE_BENCH_INSIDE: "1" },
-  });
-  process.exit(status ?? 1);
-}
+enterOwnNetwork(import.meta.url);
 
-const uuid = (index: number): string => `00000000-0000-4000-8000-${String(index).padStart(12, "0")}`;
-const hex = (value: number): string => value.toString(16).padStart(2, "0");
-const mac = (index: number): string => `52:54:00:${hex(index >> 16)}:${hex((index >> 8) & 255)}:${hex(index & 255)}`;
-const address = (index: number): string => `10.${1 + (index >> 16)}.${(index >> 8) & 255}.${index & 255}`;
-
-function instance(index: number): FilteredInstance {
-  return {
-    uuid: uuid(index),
-    name: `instance-${index}`,
-    ports: [
-      {
-        id: uuid(index),
-        macAddress: mac(index),
-        deviceName: `tap${index}`,
-        bridge: "br0",
-        fixedIps: [{ address: address(index) }],
-        securityGroups: [`group-${index % GROUPS}`],
-      },
-    ],
-  };
-}
-
-function rules(group: number, extra = 0): SecurityGroupRule[] {
-  return Array.from({ length: RULES + extra }, (_, index) => ({
-    direction: "ingress",
-    ipVersion: 4,
-    protocol: "tcp",
-    portFrom: 1_000 + index,
-    remote: { cidr: `172.16.${group}.${index}/32` },
-  }));
-}
-
-async function timed(work: () => unknown): Promise<number> {
-  const start = performance.now();
-  await work();
-  return performance.now() - start;
-}
-
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
-const ms = (value: number): number => Number(value.toFixed(1));
-
-async function medianOf(work: (round: number) => Promise<unknown>, rounds = ROUNDS): Promise<number> {
-  const times: number[] = [];
-  for (let round = 0; round <= rounds; round++) {
-    const took = await timed(() => work(round));
-    if (round > 0) times.push(took);
-  }
-  return ms(median(times));
-}
-
-/** Runs commands, and keeps the last script that was given to nft. */
-class ScriptKeeper implements CommandRunner {
+/** Runs commands, and keeps those that change filters. */
+class ChangeKeeper implements CommandRunner {
   readonly #system = new SystemCommandRunner();
-  script = "";
+  changes: { readonly argv: readonly string[]; readonly input: string }[] = [];
 
   run(...[argv, options]: Parameters<CommandRunner["run"]>): ReturnType<CommandRunner["run"]> {
-    if (argv[0] === "nft" && argv.includes("-f")) this.script = String(options?.input ?? "");
+    const [command = "", first] = argv;
+    if ((command === "nft" && first === "-f") || command.includes("-restore") || command === "ipset")
+      this.changes.push({ argv, input: String(options?.input ?? "") });
     return this.#system.run(argv, options);
   }
-}
 
-/** A chain an instance with all of its rules, and a dispatch rule: what Nova's driver gives to iptables-restore. */
-function novaRules(count: number): string {
-  const lines = ["*filter", ":nova-local - [0:0]", ":nova-fallback - [0:0]"];
-  for (let index = 0; index < count; index++) lines.push(`:nova-inst-${index} - [0:0]`);
-  lines.push("-A FORWARD -j nova-local", "-A nova-fallback -j DROP");
-  for (let index = 0; index < count; index++) lines.push(`-A nova-local -d ${address(index)}/32 -j nova-inst-${index}`);
-  for (let index = 0; index < count; index++) {
-    lines.push(`-A nova-inst-${index} -m state --state INVALID -j DROP`);
-    lines.push(`-A nova-inst-${index} -m state --state RELATED,ESTABLISHED -j ACCEPT`);
-    for (let rule = 0; rule < RULES; rule++)
-      lines.push(
-        `-A nova-inst-${index} -s 172.16.${index % GROUPS}.${rule}/32 -p tcp -m tcp --dport ${1_000 + rule} -j ACCEPT`,
-      );
-    lines.push(`-A nova-inst-${index} -j nova-fallback`);
+  /** What was kept since the last call. */
+  take(): ChangeKeeper["changes"] {
+    const { changes } = this;
+    this.changes = [];
+    return changes;
   }
-  lines.push("COMMIT", "");
-  return lines.join("\n");
 }
 
-function restore(command: string, text: string): void {
-  execFileSync(command, ["--wait"], { input: text, stdio: ["pipe", "ignore", "ignore"], maxBuffer: 1 << 30 });
+function replay(changes: ChangeKeeper["changes"]): void {
+  for (const { argv, input } of changes) {
+    const [file = "", ...args] = argv;
+    execFileSync(file, args, { input, stdio: ["pipe", "ignore", "ignore"], maxBuffer: 1 << 30 });
+  }
 }
 
-async function measure(count: number): Promise<unknown> {
-  const source = new MemorySecurityGroupSource();
-  for (let group = 0; group < GROUPS; group++) source.setGroup({ id: `group-${group}`, rules: rules(group) });
-  source.setGroup({ id: "front", rules: [] });
-  source.setGroup({
-    id: "group-0",
-    rules: [...rules(0), { direction: "ingress", ipVersion: 4, remote: { groupId: "front" } }],
-  });
-  const commands = new ScriptKeeper();
-  const firewall = new NftablesFirewallDriver({ groups: source, commands });
-  const all = Array.from({ length: count }, (_, index) => instance(index));
+type Kind = "nftables" | `iptables-${IptablesVariant}`;
+
+async function measure(kind: Kind, count: number): Promise<unknown> {
+  const groups = new MemorySecurityGroupSource();
+  fillGroups(groups);
+  const commands = new ChangeKeeper();
+  const options = { groups, commands };
+  const firewall =
+    kind === "nftables"
+      ? new NftablesFirewallDriver(options)
+      : new IptablesFirewallDriver({ ...options, variant: kind === "iptables-nft" ? "nft" : "legacy" });
   const load = await timed(async () => {
     firewall.filterDeferApplyOn();
-    for (const one of all) {
+    for (let index = 0; index < count; index++) {
+      const one = instanceOf(index);
       await firewall.setupBasicFiltering(one);
       await firewall.prepareInstanceFilter(one);
       await firewall.applyInstanceFilter(one);
     }
     await firewall.filterDeferApplyOff();
   });
-  const reload = await medianOf(() => firewall.reconcile());
-  const text = commands.script;
-  const rawReload = await medianOf(() => Promise.resolve(execFileSync("nft", ["-f", "-"], { input: text })));
+  commands.take();
+  const reload = await medianOf(3, () => firewall.reconcile());
+  const whole = commands.take();
+  // Only nft's text begins with taking away what is there, and so can be given to it again.
+  const rawReload = kind === "nftables" ? await medianOf(3, () => Promise.resolve(replay(whole.slice(-1)))) : undefined;
   await firewall.reconcile();
-  const one = instance(count + 1);
-  const added: number[] = [];
-  const removed: number[] = [];
+  commands.take();
+
+  const one = instanceOf(count + 1);
+  const many = Array.from({ length: 50 }, (_, index) => instanceOf(count + 100 + index));
+  // As when an instance is spawned: interfaces that nothing has come from yet.
+  const devices = [one, ...many].flatMap(({ ports }) =>
+    ports.map(({ deviceName }) => `tuntap add ${deviceName} mode tap\n`),
+  );
+  execFileSync("ip", ["-batch", "-"], { input: devices.join("") });
+  const [inThree, inOne, removed]: [number[], number[], number[]] = [[], [], []];
+  const [rawAdded, rawRemoved]: [number[], number[]] = [[], []];
   for (let round = 0; round <= ROUNDS; round++) {
-    added.push(
+    inThree.push(
       await timed(async () => {
         await firewall.setupBasicFiltering(one);
         await firewall.prepareInstanceFilter(one);
@@ -142,48 +88,88 @@ async function measure(count: number): Promise<unknown> {
       }),
     );
     removed.push(await timed(() => firewall.unfilterInstance(one)));
+    commands.take();
+    inOne.push(await timed(() => firewall.refreshInstanceSecurityRules(one)));
+    const addition = commands.take();
+    await firewall.unfilterInstance(one);
+    const removal = commands.take();
+    if (kind !== "nftables") continue;
+    rawAdded.push(await timed(() => replay(addition)));
+    rawRemoved.push(await timed(() => replay(removal)));
   }
-  const ruleAdded = await medianOf((round) => {
-    source.setGroup({ id: "group-1", rules: rules(1, round + 1) });
+  const together = await medianOf(ROUNDS, async () => {
+    await Promise.all(many.map((each) => firewall.refreshInstanceSecurityRules(each)));
+    await Promise.all(many.map((each) => firewall.unfilterInstance(each)));
+  });
+  const ruleAdded = await medianOf(ROUNDS, (round) => {
+    groups.setGroup({ id: "group-1", rules: rulesOf(1, round + 1) });
     return firewall.refreshSecurityGroupRules("group-1");
   });
-  const memberAdded = await medianOf((round) => {
-    source.setMember(`member-${round}`, { addresses: [`192.0.2.${round + 1}`] }, ["front"]);
+  const memberAdded = await medianOf(ROUNDS, (round) => {
+    groups.setMember(`member-${round}`, { addresses: [`192.0.2.${round + 1}`] }, ["front"]);
     return firewall.refreshSecurityGroupMembers("front");
   });
-  const noop = await medianOf(() => Promise.resolve(execFileSync("nft", ["-f", "-"], { input: "" })));
   await firewall.remove();
-
-  const nova = novaRules(count);
-  const legacy: Record<string, unknown> = {};
-  for (const command of ["iptables-legacy-restore", "iptables-nft-restore"]) {
-    try {
-      const loadMs = await timed(() => restore(command, nova));
-      const reloadMs = await timed(() => restore(command, nova));
-      restore(command, "*filter\nCOMMIT\n");
-      legacy[command] = { loadMs: ms(loadMs), reloadMs: ms(reloadMs), toOurs: Number((reloadMs / reload).toFixed(1)) };
-    } catch (error) {
-      legacy[command] = { absent: String(error).slice(0, 100) };
-    }
-  }
+  execFileSync("ip", ["-batch", "-"], { input: devices.join("").replaceAll(" add ", " del ") });
+  const [added, gone] = [median(inOne.slice(1)), median(removed.slice(1))];
   return {
-    instances: count,
-    rulesEach: RULES,
-    scriptBytes: text.length,
-    ours: {
-      loadMs: ms(load),
-      reloadMs: reload,
-      instanceAddedMs: ms(median(added.slice(1))),
-      instanceRemovedMs: ms(median(removed.slice(1))),
-      groupRuleAddedMs: ruleAdded,
-      memberAddedMs: memberAdded,
-    },
-    rawNft: { reloadMs: rawReload, emptyScriptMs: noop, oursToRaw: Number((reload / rawReload).toFixed(2)) },
-    novaShape: legacy,
+    loadMs: ms(load),
+    reloadMs: reload,
+    instanceAddedMs: ms(added),
+    instanceAddedInThreeCallsMs: ms(median(inThree.slice(1))),
+    instanceRemovedMs: ms(gone),
+    fiftyAddedAndRemovedTogetherMs: together,
+    groupRuleAddedMs: ruleAdded,
+    memberAddedMs: memberAdded,
+    ...(rawReload === undefined
+      ? {}
+      : {
+          raw: {
+            reloadMs: rawReload,
+            instanceAddedMs: ms(median(rawAdded.slice(1))),
+            instanceRemovedMs: ms(median(rawRemoved.slice(1))),
+            reloadToRaw: ratio(reload, rawReload),
+            addedToRaw: ratio(added, median(rawAdded.slice(1))),
+            removedToRaw: ratio(gone, median(rawRemoved.slice(1))),
+          },
+        }),
   };
 }
 
+function novaShape(variant: IptablesVariant, count: number): Promise<unknown> {
+  const nova = novaRules(count);
+  const restore = (text: string): Promise<number> =>
+    timed(() =>
+      execFileSync(`iptables-${variant}-restore`, ["--wait"], {
+        input: text,
+        stdio: ["pipe", "ignore", "ignore"],
+        maxBuffer: 1 << 30,
+      }),
+    );
+  return (async () => {
+    const [loadMs, reloadMs] = [await restore(nova), await restore(nova)];
+    await restore("*filter\nCOMMIT\n");
+    return { loadMs: ms(loadMs), reloadMs: ms(reloadMs) };
+  })();
+}
+
+async function orAbsent(work: () => Promise<unknown>): Promise<unknown> {
+  try {
+    return await work();
+  } catch (error) {
+    return { absent: String(error).slice(0, 200) };
+  }
+}
+
 execFileSync("ip", ["link", "add", "br0", "type", "bridge"]);
+const empty = await medianOf(ROUNDS, () => Promise.resolve(execFileSync("nft", ["-f", "-"], { input: "" })));
 const results: unknown[] = [];
-for (const size of SIZES) results.push(await measure(size));
+for (const instances of SIZES) {
+  const drivers: Record<string, unknown> = { nftables: await measure("nftables", instances) };
+  for (const variant of ["legacy", "nft"] as const) {
+    drivers[`iptables-${variant}`] = await orAbsent(() => measure(`iptables-${variant}`, instances));
+    drivers[`novaShape-iptables-${variant}`] = await orAbsent(() => novaShape(variant, instances));
+  }
+  results.push({ instances, rulesEach: RULES, emptyNftMs: empty, ...drivers });
+}
 console.log(JSON.stringify(results));

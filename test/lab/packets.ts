@@ -63,6 +63,34 @@ export function ipFrame(addresses: EthernetAddresses, packet: IpPacket): Buffer 
     : ethernet(addresses, 0x0800, ipv4(packet));
 }
 
+/** The same in pieces whose data are of `size` bytes, a multiple of 8; the last one has the rest. */
+export function ipFragments(addresses: EthernetAddresses, packet: IpPacket, size: number): Buffer[] {
+  const { source, destination, payload } = packet;
+  const body = transport(source, destination, payload);
+  const identification = 0x4242;
+  const frames: Buffer[] = [];
+  for (let at = 0; at < body.length; at += size) {
+    const data = body.subarray(at, at + size);
+    const more = at + size < body.length;
+    if (source.includes(":")) {
+      const head = Buffer.alloc(8);
+      head[0] = protocolNumber(payload);
+      head.writeUInt16BE(at | (more ? 1 : 0), 2);
+      head.writeUInt32BE(identification, 4);
+      frames.push(ipFrame(addresses, { ...packet, payload: { protocol: 44, data: Buffer.concat([head, data]) } }));
+    } else {
+      const whole = ipFrame(addresses, { ...packet, payload: { protocol: protocolNumber(payload), data } });
+      const header = whole.subarray(14, 34);
+      header.writeUInt16BE(identification, 4);
+      header.writeUInt16BE((at >> 3) | (more ? 0x2000 : 0), 6);
+      header.writeUInt16BE(0, 10);
+      header.writeUInt16BE(checksum(header), 10);
+      frames.push(whole);
+    }
+  }
+  return frames;
+}
+
 export interface ArpPacket {
   readonly operation: 1 | 2;
   readonly senderMac: string;

@@ -52,9 +52,10 @@ export class BridgeNetfilter {
   /** For the bridges that these ports were the last ones of. */
   async switchOffUnused(ports: readonly OwnedPort[], state: PolicyState): Promise<void> {
     const left = bridgesOf(ports);
-    if (left.size === 0) return;
-    for (const instance of state.instances.values())
+    for (const instance of state.instances.values()) {
+      if (left.size === 0) return;
       for (const bridge of bridgesOf(portsOf(instance))) left.delete(bridge);
+    }
     for (const bridge of left) await this.switchOff(bridge);
   }
 

@@ -1,6 +1,7 @@
 /** Ends flows that were permitted and no longer are: a connection that is established is asked nothing any more. */
+import { readFile } from "node:fs/promises";
 import type { AddressRange } from "./address-range.js";
-import { rangeContains } from "./address-range.js";
+import { formatRange, rangeContains } from "./address-range.js";
 import { ruleKey } from "./group-policy.js";
 import type { GroupPolicy } from "./group-policy.js";
 import { permitsEgress, permitsIngress } from "./permits.js";
@@ -18,30 +19,83 @@ export interface TrackedFlows<F extends Flow = Flow> {
   /** Flows that one of the addresses is an end of; more may be given. */
   list(addresses: readonly AddressRange[]): Promise<readonly F[]>;
   /** Success for those that are gone. */
-  delete(flows: readonly F[]): Promise<void>;
+  delete(flows: DoomedFlows<F>): Promise<void>;
 }
+
+/** The answer to a list of what flows at these addresses, in two parts. */
+export interface DoomedFlows<F extends Flow = Flow> {
+  readonly doomed: readonly F[];
+  readonly kept: readonly F[];
+  readonly addresses: readonly AddressRange[];
+}
+
+/** Whether anything has ever come from the guest at an interface of this host. */
+export type HasSpoken = (deviceName: string) => Promise<boolean>;
 
 export class TrackedFlowCutter<F extends Flow> implements FlowCutter {
   readonly #tracked: TrackedFlows<F>;
+  readonly #hasSpoken: HasSpoken;
+  /** Ports that had said nothing when they were first filtered, and are shut since: they have no flows that could be too many. */
+  readonly #silent = new Set<string>();
 
-  constructor(tracked: TrackedFlows<F>) {
+  constructor(tracked: TrackedFlows<F>, hasSpoken: HasSpoken = deviceHasSpoken) {
     this.#tracked = tracked;
+    this.#hasSpoken = hasSpoken;
   }
 
   async cut(change: PolicyChange): Promise<void> {
-    const { gone, judged } = affectedPorts(change);
+    const { gone, judged } = affectedPorts(change, await this.#silentPorts(change));
     const addresses = [...gone, ...judged].flatMap((port) => port.addresses);
     if (addresses.length === 0) return;
     const flows = await this.#tracked.list(addresses);
-    const doomed = flows.filter(
-      (flow) => gone.some((port) => hasEnd(port, flow)) || judged.some((port) => !isPermitted(change, port, flow)),
-    );
-    if (doomed.length > 0) await this.#tracked.delete(doomed);
+    const [doomed, kept]: [F[], F[]] = [[], []];
+    for (const flow of flows) {
+      const isDoomed =
+        gone.some((port) => hasEnd(port, flow)) || judged.some((port) => !isPermitted(change, port, flow));
+      (isDoomed ? doomed : kept).push(flow);
+    }
+    if (doomed.length > 0) await this.#tracked.delete({ doomed, kept, addresses });
+  }
+
+  /** Of the ports of instances that have changed: those that came without a flow and get their first groups now. */
+  async #silentPorts({ before, after, instances }: PolicyChange): Promise<ReadonlySet<PortPolicy>> {
+    const silent = new Set<PortPolicy>();
+    for (const uuid of instances) {
+      const was = before.instances.get(uuid)?.ports ?? [];
+      const is = after.instances.get(uuid)?.ports ?? [];
+      for (const { id } of was) if (!is.some((port) => port.id === id)) this.#silent.delete(`${uuid}/${id}`);
+      for (const port of is) {
+        const key = `${uuid}/${port.id}`;
+        const previous = was.find(({ id }) => id === port.id);
+        const isNew = previous === undefined && port.groups !== undefined && !(await this.#hasSpoken(port.deviceName));
+        const isShut = this.#silent.has(key) && previous !== undefined && isSamePlace(previous, port);
+        if (!isNew && !isShut) this.#silent.delete(key);
+        else if (port.applied) this.#silent.delete(key);
+        else this.#silent.add(key);
+        if (isNew || isShut) silent.add(port);
+      }
+    }
+    return silent;
   }
 }
 
+async function deviceHasSpoken(deviceName: string): Promise<boolean> {
+  const received = await readFile(`/sys/class/net/${deviceName}/statistics/rx_packets`, "utf8").catch(() => "unknown");
+  return received.trim() !== "0";
+}
+
+function isSamePlace(one: PortPolicy, other: PortPolicy): boolean {
+  const places = [one, other].map(({ deviceName, addresses, groups }) =>
+    [deviceName, groups === undefined, ...addresses.map(formatRange)].join(" "),
+  );
+  return places[0] === places[1];
+}
+
 /** `gone`: ports that were taken out, whose addresses may be another's tomorrow. `judged`: ports that may have lost a permission. */
-export function affectedPorts(change: PolicyChange): {
+export function affectedPorts(
+  change: PolicyChange,
+  silent: ReadonlySet<PortPolicy> = new Set(),
+): {
   readonly gone: readonly PortPolicy[];
   readonly judged: readonly PortPolicy[];
 } {
@@ -64,7 +118,7 @@ export function affectedPorts(change: PolicyChange): {
     for (const instance of after.instances.values())
       for (const port of instance.ports) if (gained || isInOneOf(port, lost)) judged.add(port);
   }
-  const owned = (port: PortPolicy): boolean => port.groups !== undefined && port.applied;
+  const owned = (port: PortPolicy): boolean => port.groups !== undefined && port.applied && !silent.has(port);
   return { gone: withoutOwners(gone, after.instances.values()), judged: [...judged].filter(owned) };
 }
 
@@ -111,14 +165,17 @@ function isInOneOf({ groups = [] }: PortPolicy, ids: ReadonlySet<string>): boole
   return groups.some((id) => ids.has(id));
 }
 
-/** Ports none of whose addresses another port of the host has. */
+/** Ports without the addresses that another port of the host has. */
 function withoutOwners(ports: readonly PortPolicy[], instances: Iterable<InstancePolicy>): PortPolicy[] {
-  if (ports.length === 0) return [];
-  const others = [...instances].flatMap((instance) => instance.ports.flatMap(({ addresses }) => addresses));
-  const overlaps = (one: AddressRange, other: AddressRange): boolean =>
-    one.version === other.version && one.first <= other.last && other.first <= one.last;
-  return ports.map((port) => ({
-    ...port,
-    addresses: port.addresses.filter((range) => !others.some((other) => overlaps(range, other))),
-  }));
+  const owned = new Set<AddressRange>();
+  const gone = ports.flatMap(({ addresses }) => addresses);
+  if (gone.length === 0) return [...ports];
+  for (const instance of instances)
+    for (const port of instance.ports)
+      for (const other of port.addresses) for (const range of gone) if (overlaps(range, other)) owned.add(range);
+  return ports.map((port) => ({ ...port, addresses: port.addresses.filter((range) => !owned.has(range)) }));
+}
+
+function overlaps(one: AddressRange, other: AddressRange): boolean {
+  return one.version === other.version && one.first <= other.last && other.first <= one.last;
 }

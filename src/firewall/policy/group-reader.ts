@@ -26,6 +26,8 @@ export class GroupReader {
   readonly #source: SecurityGroupSource;
   /** Reads of one group follow each other, so that the last answer is the newest. */
   readonly #locks = new KeyedLock();
+  /** By key: what has not begun. */
+  readonly #waiting = new Map<string, Promise<void>>();
   readonly #watches = new Set<Set<string>>();
 
   constructor(source: SecurityGroupSource) {
@@ -46,9 +48,18 @@ export class GroupReader {
     for (const watch of this.#watches) watch.add(id);
   }
 
-  /** Runs a read and what follows from it, before the next of the same key. */
-  inTurn<T>(key: string, work: () => Promise<T>): Promise<T> {
-    return this.#locks.run(key, work);
+  /** Runs a read and what follows from it, before the next of the same key. Calls that come before it begins are served by one. */
+  inTurn(key: string, work: () => Promise<void>): Promise<void> {
+    const waiting = this.#waiting.get(key);
+    if (waiting !== undefined) return waiting;
+    let begun = false;
+    const turn = this.#locks.run(key, () => {
+      begun = true;
+      this.#waiting.delete(key);
+      return work();
+    });
+    if (!begun) this.#waiting.set(key, turn);
+    return turn;
   }
 
   async group(id: string): Promise<GroupPolicy> {

@@ -40,6 +40,8 @@ export class PolicyFirewallDriver implements FirewallDriver {
   readonly #options: CompileOptions;
   #deferrals = 0;
   #deferred: Mutation[] = [];
+  /** What was told to have changed since changes are deferred: read when they are applied, once. */
+  readonly #stale = { groups: new Set<string>(), members: new Set<string>(), providerRules: false };
   /** What has been read since changes are deferred. */
   readonly #deferredGroups = {
     groups: new Map<string, GroupPolicy>(),
@@ -107,16 +109,18 @@ export class PolicyFirewallDriver implements FirewallDriver {
     await this.#open();
     this.#reader.markChanged(id);
     this.#deferredGroups.groups.delete(id);
+    if (this.#deferrals > 0) {
+      this.#stale.groups.add(id);
+      return;
+    }
     await this.#reader.inTurn(`rules/${id}`, async () => {
       for (;;) {
         const watch = this.#reader.watch();
         try {
-          const group = await this.#reader.group(id);
-          const deferred = this.#deferrals > 0;
-          const members = await this.#reader.missingMembers([group], deferred ? EMPTY_POLICY : this.#queue.state);
+          const { groups, members } = await this.#readRules(id, this.#queue.state);
           const done = await this.#submit((state) => {
-            if (!deferred && watch.isStale(members.keys())) return undefined;
-            return state.groups.has(id) ? { groups: new Map([[id, group]]), members } : {};
+            if (watch.isStale(members.keys())) return undefined;
+            return state.groups.has(id) ? { groups, members } : {};
           });
           if (done) return;
         } finally {
@@ -131,8 +135,12 @@ export class PolicyFirewallDriver implements FirewallDriver {
     await this.#open();
     this.#reader.markChanged(id);
     this.#deferredGroups.members.delete(id);
+    if (this.#deferrals > 0) {
+      this.#stale.members.add(id);
+      return;
+    }
     await this.#reader.inTurn(`members/${id}`, async () => {
-      if (!this.#queue.state.members.has(id) && this.#deferrals === 0) return;
+      if (!this.#queue.state.members.has(id)) return;
       const members = await this.#reader.members(id);
       await this.#submit((state) => (state.members.has(id) ? { members: new Map([[id, members]]) } : {}));
     });
@@ -140,6 +148,10 @@ export class PolicyFirewallDriver implements FirewallDriver {
 
   async refreshProviderFirewallRules(): Promise<void> {
     await this.#open();
+    if (this.#deferrals > 0) {
+      this.#stale.providerRules = true;
+      return;
+    }
     await this.#reader.inTurn("provider", async () => {
       const providerRules = await this.#reader.providerRules();
       await this.#submit(() => ({ providerRules }));
@@ -150,8 +162,15 @@ export class PolicyFirewallDriver implements FirewallDriver {
     this.#deferrals += 1;
   }
 
-  /** @throws what the first of the collected changes fails with; then none of them is in force */
+  /**
+   * @throws what the first of the collected changes fails with; then none of them is in force. Groups that can't be read keep what they had; the rest is in force, and the first
+   * of their errors is thrown.
+   */
   async filterDeferApplyOff(): Promise<void> {
+    if (this.#deferrals === 0) return;
+    const errors: Error[] = [];
+    // More may come while groups are read.
+    while (this.#deferrals === 1 && this.#hasStale()) errors.push(...(await this.#readStale()));
     if (this.#deferrals === 0) return;
     this.#deferrals -= 1;
     if (this.#deferrals > 0) return;
@@ -161,6 +180,8 @@ export class PolicyFirewallDriver implements FirewallDriver {
     this.#deferredGroups.groups.clear();
     this.#deferredGroups.members.clear();
     if (mutations.length > 0) await this.#queue.submitAll(mutations);
+    const [error] = errors;
+    if (error !== undefined) throw error;
   }
 
   /** What would be put in force for an instance, as text for people; nothing is done. Groups are read from the source. */
@@ -216,6 +237,50 @@ export class PolicyFirewallDriver implements FirewallDriver {
     const needed = new Map(ids.flatMap((id) => [...entryOf(known.groups, id)]));
     const named = [...needed.values()].flatMap(({ remotes }) => [...remotes]);
     return { groups: needed, members: new Map(named.flatMap((id) => [...entryOf(known.members, id)])) };
+  }
+
+  /** A group, and of the members that its rules refer to those that a state lacks. */
+  async #readRules(id: string, known: PolicyState): Promise<ReadGroups> {
+    const group = await this.#reader.group(id);
+    return { groups: new Map([[id, group]]), members: await this.#reader.missingMembers([group], known) };
+  }
+
+  #hasStale(): boolean {
+    const { groups, members, providerRules } = this.#stale;
+    return groups.size > 0 || members.size > 0 || providerRules;
+  }
+
+  /** Adds to what is deferred what was told to have changed. Resolves to what could not be read. */
+  async #readStale(): Promise<readonly Error[]> {
+    const errors: Error[] = [];
+    const add = async (read: () => Promise<Mutation>): Promise<void> => {
+      try {
+        this.#deferred.push(await read());
+      } catch (error) {
+        errors.push(asError(error));
+      }
+    };
+    const [groups, members] = [[...this.#stale.groups], [...this.#stale.members]];
+    const { providerRules } = this.#stale;
+    this.#stale.groups.clear();
+    this.#stale.members.clear();
+    this.#stale.providerRules = false;
+    for (const id of groups)
+      await add(async () => {
+        const read = await this.#readRules(id, EMPTY_POLICY);
+        return (state) => (state.groups.has(id) ? read : {});
+      });
+    for (const id of members)
+      await add(async () => {
+        const ranges = await this.#reader.members(id);
+        return (state) => (state.members.has(id) ? { members: new Map([[id, ranges]]) } : {});
+      });
+    if (providerRules)
+      await add(async () => {
+        const rules = await this.#reader.providerRules();
+        return () => ({ providerRules: rules });
+      });
+    return errors;
   }
 
   #check(instance: FilteredInstance): FilteredInstance {

@@ -19,9 +19,11 @@ describe("the nftables firewall", () => {
   });
 
   it("agrees with the plain model on thousands of packets", async () => {
-    const { packets, passed } = await expectAgreement((lab) => new NftablesFirewallDriver({ groups: lab.groups }), 8);
+    const { packets, passed } = await expectAgreement((lab) => new NftablesFirewallDriver({ groups: lab.groups }), {
+      worlds: 8,
+    });
     expect(packets).toBeGreaterThan(1_500);
-    expect(passed).toBeGreaterThan(100);
+    expect(passed).toBeGreaterThan(20);
   });
 
   it("leaves the tables of others alone, counts, and says what it would do", async () => {
