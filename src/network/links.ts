@@ -78,6 +78,15 @@ export class Links {
     await this.#ip(["tuntap", "add", "dev", name, "mode", "tap", ...owner, ...mode], options);
   }
 
+  /** Makes a macvtap device on a parent. */
+  async addMacvtap(
+    name: string,
+    { parent, mode }: { readonly parent: string; readonly mode: string },
+    options: CallOptions = {},
+  ): Promise<void> {
+    await this.#ip(["link", "add", "link", parent, "name", name, "type", "macvtap", "mode", mode], options);
+  }
+
   /** All settings in one call. */
   async set(name: string, settings: LinkSettings, options: CallOptions = {}): Promise<void> {
     await this.#ip(["link", "set", "dev", name, ...settingWords(settings)], options);

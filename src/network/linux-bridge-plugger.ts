@@ -50,7 +50,7 @@ export class LinuxBridgePlugger implements VifPlugger {
       default:
         throw new InvalidArgumentError({
           field: `${path}.type`,
-          value: (vif as { type?: unknown }).type,
+          value: (vif as { readonly type?: unknown }).type,
           expected: 'one of "bridge", "user"',
         });
     }
@@ -63,7 +63,7 @@ export class LinuxBridgePlugger implements VifPlugger {
   async plug(vif: Vif, instanceUuid: string, options: { readonly signal?: AbortSignal } = {}): Promise<VifBackend> {
     this.validate(vif, "vif");
     const uuid = check.uuid()(instanceUuid, "instanceUuid");
-    if (vif.type === "user") return userBackendOf(vif);
+    if (vif.type !== "bridge") return userBackendOf(vif);
     const tap = tapOf(vif, uuid);
     return this.#locks.run(tap.name, () => this.#plugTap(tap, options.signal), { signal: options.signal });
   }
@@ -72,7 +72,7 @@ export class LinuxBridgePlugger implements VifPlugger {
   async unplug(vif: Vif, instanceUuid: string): Promise<void> {
     this.validate(vif, "vif");
     const uuid = check.uuid()(instanceUuid, "instanceUuid");
-    if (vif.type === "user") return;
+    if (vif.type !== "bridge") return;
     const tap = tapOf(vif, uuid);
     await this.#locks.run(tap.name, () => this.#unplugTap(tap));
   }

@@ -15,6 +15,8 @@ export interface Subnet {
   readonly gateway?: string;
   readonly dnsServers?: readonly string[];
   readonly dhcpServer?: string;
+  /** Ways beside the gateway: `destination` is a CIDR. */
+  readonly hostRoutes?: readonly { readonly destination: string; readonly nextHop: string }[];
 }
 
 /** The network that a VIF is on. */
@@ -24,6 +26,24 @@ export interface VifNetwork {
   /** Bytes; 68 to 65535. */
   readonly mtu?: number;
   readonly subnets?: readonly Subnet[];
+}
+
+/** A limit of one direction, in libvirt's units. */
+export interface BandwidthLimit {
+  /** What may be carried in the long run: kilobytes (1000) a second, 1 to 4,000,000. */
+  readonly averageKBps: number;
+  /** The fastest that a burst may go, in kilobytes a second; at least the average. Default: no limit. */
+  readonly peakKBps?: number;
+  /** How much may go faster than the average, in kilobytes (1024); 1 to 1,048,576. Default: what goes in a tenth of a second, at least 16. */
+  readonly burstKiB?: number;
+}
+
+/** Limits as the guest sees the directions. */
+export interface VifBandwidth {
+  /** To the guest. */
+  readonly inbound?: BandwidthLimit;
+  /** From the guest. */
+  readonly outbound?: BandwidthLimit;
 }
 
 interface VifBase {
@@ -44,6 +64,8 @@ interface VifBase {
   readonly tag?: string;
   /** Transmit and receive queue pairs, 1 to 256. Default 1. */
   readonly queues?: number;
+  /** Limits of what the port may carry, on hosts whose plugger keeps such (see `BandwidthPlugger`). Absent: none. */
+  readonly bandwidth?: VifBandwidth;
   /** Place in the boot order, which disks and ports share: 0 boots first; absent: not booted from. */
   readonly bootIndex?: number;
 }
@@ -62,11 +84,63 @@ export interface UserVif extends VifBase {
   readonly type: "user";
 }
 
-export type Vif = BridgeVif | UserVif;
+/** A VIF on a bridge of Open vSwitch, by a TAP. */
+export interface OvsVif extends VifBase {
+  readonly type: "ovs";
+  /** Bridge of Open vSwitch that exists on the host, 1 to 15 characters. */
+  readonly bridge: string;
+  /** Name of the TAP, 1 to 15 characters; default: derived from the port's id. */
+  readonly deviceName?: string;
+  /** What controllers know the port by (`iface-id`); default: the port's id. */
+  readonly interfaceId?: string;
+  /** VLAN that the port is an access port of, 1 to 4094; absent: none. */
+  readonly vlan?: number;
+}
+
+export const MACVTAP_MODES = ["bridge", "vepa", "private", "passthru"] as const;
+export type MacvtapMode = (typeof MACVTAP_MODES)[number];
+
+/** A VIF that shares an interface of the host by a macvtap device: no bridge, and no traffic between guest and host. */
+export interface MacvtapVif extends VifBase {
+  readonly type: "macvtap";
+  /** Interface that the guest's frames go out by, 1 to 15 characters. */
+  readonly parentInterface: string;
+  /** Default `bridge`: guests of the same interface reach each other. */
+  readonly mode?: MacvtapMode;
+  /** Name of the macvtap device, 1 to 15 characters; default: derived from the port's id. */
+  readonly deviceName?: string;
+}
+
+/** A VIF on a TAP that somebody else made and looks after. */
+export interface TapVif extends VifBase {
+  readonly type: "tap";
+  /** Name of the TAP, 1 to 15 characters. */
+  readonly deviceName: string;
+}
+
+/** A VIF on a switch in user space, by a socket. The guest's memory has to be shared (`hardware.memory.shared`). */
+export interface VhostUserVif extends VifBase {
+  readonly type: "vhostUser";
+  /** Absolute path of the socket. */
+  readonly socketPath: string;
+  /** Who listens on the socket. Default `switch`: the hypervisor connects to it. */
+  readonly server?: "switch" | "hypervisor";
+}
+
+export type Vif = BridgeVif | OvsVif | MacvtapVif | TapVif | VhostUserVif | UserVif;
+export type VifType = Vif["type"];
 
 /** The host's side of a plugged VIF: what a hypervisor connects the guest's NIC to. */
 export type VifBackend =
-  | { readonly type: "tap"; readonly deviceName: string; readonly bridge: string; readonly queues: number }
+  /** `bridge`: the Linux bridge that the TAP is a port of; absent where it is of none. */
+  | { readonly type: "tap"; readonly deviceName: string; readonly bridge?: string; readonly queues: number }
+  | { readonly type: "macvtap"; readonly deviceName: string; readonly queues: number }
+  | {
+      readonly type: "vhostUser";
+      readonly socketPath: string;
+      readonly server: "switch" | "hypervisor";
+      readonly queues: number;
+    }
   | { readonly type: "user"; readonly cidr?: string };
 
 /** The host side of VIFs (Nova's `plug_vifs`/`unplug_vifs`). */

@@ -10,7 +10,7 @@ export type { LabMachineOptions, MachineExit } from "./machine.js";
 export { createNetworkNamespace, withNetworkNamespace } from "./network-namespace.js";
 export type { NetworkNamespace } from "./network-namespace.js";
 export { requirePackages } from "./require-packages.js";
-export { arpFrame, ethernet, ipFrame, neighbourPayload } from "./packets.js";
+export { arpFrame, ethernet, ipFragments, ipFrame, neighbourPayload } from "./packets.js";
 export type { ArpPacket, EthernetAddresses, IpPacket, Payload } from "./packets.js";
 export { collectResidue, expectNoResidue, residueDifference } from "./residue.js";
 export type { Residue, ResidueScope } from "./residue.js";
