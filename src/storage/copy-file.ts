@@ -6,6 +6,7 @@ import type { FileHandle } from "node:fs/promises";
 import { throwIfAborted } from "../core/index.js";
 import { ImageUnacceptableError } from "./errors.js";
 import type { TransferOptions } from "./images/image-store.js";
+import { writeSparse } from "./write-sparse.js";
 
 export type ChecksumAlgorithm = "sha256" | "sha512";
 
@@ -23,8 +24,6 @@ export interface CopyResult {
 }
 
 const CHUNK_BYTES = 1024 * 1024;
-const HOLE_BYTES = 65_536;
-const ZEROS = Buffer.alloc(HOLE_BYTES);
 
 /**
  * Copies a regular file to `to`, which must not exist; it is on stable storage and of mode 0600 when the copy resolves.
@@ -88,27 +87,6 @@ async function copyBytes(
   await target.truncate(at);
   await target.sync();
   return { bytes: at, ...(hash === undefined ? {} : { checksum: `${checksum}:${hash.digest("hex")}` }) };
-}
-
-async function writeSparse(target: FileHandle, chunk: Buffer, at: number): Promise<void> {
-  for (let start = 0; start < chunk.length;) {
-    const zero = isZero(chunk, start);
-    let end = start;
-    while (end < chunk.length && isZero(chunk, end) === zero) end = Math.min(end + HOLE_BYTES, chunk.length);
-    if (!zero) await writeAll(target, chunk.subarray(start, end), at + start);
-    start = end;
-  }
-}
-
-async function writeAll(target: FileHandle, bytes: Buffer, at: number): Promise<void> {
-  for (let done = 0; done < bytes.length;) {
-    done += (await target.write(bytes, done, bytes.length - done, at + done)).bytesWritten;
-  }
-}
-
-function isZero(chunk: Buffer, start: number): boolean {
-  const length = Math.min(HOLE_BYTES, chunk.length - start);
-  return chunk.compare(ZEROS, 0, length, start, start + length) === 0;
 }
 
 function checkSize(bytes: number, options: CopyOptions): void {

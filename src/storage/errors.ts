@@ -22,6 +22,20 @@ export class ImageUnacceptableError extends HyperviseError {
   }
 }
 
+/** The bytes of an image did not come: the server refused, or the connection or stream broke off. Nothing is kept but what was asked for. Code `IMAGE_TRANSFER_FAILED`. */
+export class ImageTransferError extends HyperviseError {
+  /** The HTTP status that the server answered with, where it did. */
+  declare readonly status?: number;
+
+  static {
+    nameErrorClass(this, "ImageTransferError");
+  }
+  constructor(message: string, context: ErrorContext & { readonly status?: number | undefined } = {}) {
+    super(message, { retryable: true, ...context, code: "IMAGE_TRANSFER_FAILED" });
+    if (context.status !== undefined) this.status = context.status;
+  }
+}
+
 /** The instance has no such disk. Code `DISK_NOT_FOUND`. */
 export class DiskNotFoundError extends HyperviseError {
   static {
@@ -39,6 +53,26 @@ export class VolumeConnectError extends HyperviseError {
   }
   constructor(message: string, context: ErrorContext = {}) {
     super(message, { retryable: true, ...context, code: "VOLUME_CONNECT_FAILED" });
+  }
+}
+
+/** The secret store has no such secret. Code `SECRET_NOT_FOUND`. */
+export class SecretNotFoundError extends HyperviseError {
+  static {
+    nameErrorClass(this, "SecretNotFoundError");
+  }
+  constructor(message: string, context: ErrorContext = {}) {
+    super(message, { ...context, code: "SECRET_NOT_FOUND" });
+  }
+}
+
+/** The disk's passphrase opens none of its key slots, or it is not encrypted as was said. Code `DISK_KEY_REFUSED`. */
+export class DiskKeyError extends HyperviseError {
+  static {
+    nameErrorClass(this, "DiskKeyError");
+  }
+  constructor(message: string, context: ErrorContext = {}) {
+    super(message, { ...context, code: "DISK_KEY_REFUSED" });
   }
 }
 

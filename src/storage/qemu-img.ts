@@ -12,6 +12,8 @@ export interface QemuImgLimits {
   readonly addressSpaceBytes: number;
   /** CPU time of a run that only looks at an image, in seconds. Default 30. */
   readonly inspectCpuSeconds: number;
+  /** CPU time of a run that copies an image, in seconds. Default 3600. */
+  readonly copyCpuSeconds: number;
   /** Looking at, creating or resizing an image, in milliseconds. Default 60000. */
   readonly shortMs: number;
   /** Copying an image, in milliseconds. Default 3600000. */
@@ -21,6 +23,7 @@ export interface QemuImgLimits {
 export const DEFAULT_QEMU_IMG_LIMITS: QemuImgLimits = Object.freeze({
   addressSpaceBytes: 2 * 1024 ** 3,
   inspectCpuSeconds: 30,
+  copyCpuSeconds: 3600,
   shortMs: 60_000,
   copyMs: 3_600_000,
 });
@@ -36,6 +39,21 @@ export interface FormattedFile {
   /** Absolute path. */
   readonly path: string;
   readonly format: QemuFormat;
+}
+
+/** What is no file of the host, by the options of QEMU's block drivers: `{ driver: "rbd", pool: "vms", image: "…" }`. */
+export interface ImageByOptions {
+  readonly options: Readonly<Record<string, string>>;
+}
+
+/** How a new image, or what one grows by, gets its space. `falloc`: reserved. `full`: written. */
+export const PREALLOCATIONS = ["none", "falloc", "full"] as const;
+export type Preallocation = (typeof PREALLOCATIONS)[number];
+
+export interface ConvertOptions extends TransferOptions {
+  readonly preallocation?: Preallocation | undefined;
+  /** Write into a target that is there and large enough. Always so for one by options. */
+  readonly intoExisting?: boolean;
 }
 
 export type QemuFormat = "raw" | "qcow2" | "vmdk" | "vdi" | "vpc" | "vhdx";
@@ -102,9 +120,14 @@ export class QemuImg {
 
   /** The size of what `-f raw` image options describe, for example an NBD export. */
   async sizeOf(imageOptions: Readonly<Record<string, string>>, options: TransferOptions = {}): Promise<number> {
-    const text = Object.entries(imageOptions).map(([key, value]) => `${key}=${value.replaceAll(",", ",,")}`);
-    const words = ["info", "--output=json", "--image-opts", text.join(",")];
+    const words = ["info", "--output=json", "--image-opts", optionText(imageOptions)];
     return parseInfo(await this.#run(words, this.#inspect(), options)).virtualSizeBytes;
+  }
+
+  /** Runs a command of `qemu-img` that this class has no name for, as long as one that looks at an image or one that copies may take. */
+  perform(words: readonly string[], as: "look" | "copy", options: TransferOptions = {}): Promise<string> {
+    const copying = { limits: [`--cpu=${this.#limits.copyCpuSeconds}`], timeoutMs: this.#limits.copyMs };
+    return this.#run(words, as === "look" ? this.#inspect() : copying, options);
   }
 
   /** False when the image's tables are damaged or refer to beyond its end. Leaked clusters are no damage. */
@@ -124,28 +147,44 @@ export class QemuImg {
   /** Creates an empty image, or an overlay, whose size is then the backing file's unless it is given. */
   async create(
     file: FormattedFile,
-    content: { readonly sizeBytes?: number; readonly backing?: FormattedFile },
+    content: {
+      readonly sizeBytes?: number;
+      readonly backing?: FormattedFile;
+      readonly preallocation?: Preallocation | undefined;
+    },
     options: TransferOptions = {},
   ): Promise<void> {
-    const { backing, sizeBytes } = content;
+    const { backing, sizeBytes, preallocation } = content;
     const on = backing === undefined ? [] : ["-b", local(backing.path), "-F", backing.format];
     const size = sizeBytes === undefined ? [] : [String(sizeBytes)];
-    await this.#run(["create", "-q", "-f", file.format, ...on, local(file.path), ...size], this.#short(), options);
+    const space = preallocated(preallocation);
+    const words = ["create", "-q", "-f", file.format, ...on, ...space, local(file.path), ...size];
+    await this.#run(words, this.#filling(preallocation), options);
   }
 
-  async resize(file: FormattedFile, sizeBytes: number, options: TransferOptions = {}): Promise<void> {
-    await this.#run(["resize", "-q", "-f", file.format, local(file.path), String(sizeBytes)], this.#short(), options);
-  }
-
-  /** Writes a flat copy, which is never larger than `maxBytes` and its metadata. `virtualSizeBytes` is what progress is told in. */
-  async convert(
-    from: FormattedFile,
-    to: FormattedFile,
-    virtualSizeBytes: number,
-    options: TransferOptions = {},
+  async resize(
+    file: FormattedFile,
+    sizeBytes: number,
+    options: TransferOptions & { readonly preallocation?: Preallocation | undefined } = {},
   ): Promise<void> {
-    const words = ["convert", "-p", "-f", from.format, "-O", to.format, local(from.path), local(to.path)];
-    const limits = [`--fsize=${Math.ceil(virtualSizeBytes * 1.01) + 64 * MIB}`];
+    const { preallocation = "none" } = options;
+    const space = preallocation === "none" ? [] : [`--preallocation=${preallocation}`];
+    const words = ["resize", "-q", "-f", file.format, ...space, local(file.path), String(sizeBytes)];
+    await this.#run(words, this.#filling(preallocation), options);
+  }
+
+  /** Writes a flat copy, which is never larger than `virtualSizeBytes` and its metadata. Progress is told in `virtualSizeBytes`. */
+  async convert(
+    from: FormattedFile | ImageByOptions,
+    to: FormattedFile | ImageByOptions,
+    virtualSizeBytes: number,
+    options: ConvertOptions = {},
+  ): Promise<void> {
+    const source = "options" in from ? ["--image-opts"] : ["-f", from.format];
+    const target = "options" in to ? ["--target-image-opts"] : ["-O", to.format];
+    const existing = "options" in to || options.intoExisting === true ? ["-n"] : preallocated(options.preallocation);
+    const words = ["convert", "-p", ...source, ...target, ...existing, placeOf(from), placeOf(to)];
+    const limits = [`--cpu=${this.#limits.copyCpuSeconds}`, `--fsize=${Math.ceil(virtualSizeBytes * 1.01) + 64 * MIB}`];
     const { onProgress } = options;
     const onStdout = (chunk: Buffer): void => {
       const percent = lastPercentage(chunk.toString("latin1"));
@@ -159,7 +198,7 @@ export class QemuImg {
   async commit(file: FormattedFile, options: TransferOptions = {}): Promise<void> {
     await this.#run(
       ["commit", "-q", "-d", "-f", file.format, local(file.path)],
-      { limits: [], timeoutMs: this.#limits.copyMs },
+      { limits: [`--cpu=${this.#limits.copyCpuSeconds}`], timeoutMs: this.#limits.copyMs },
       options,
     );
   }
@@ -170,6 +209,11 @@ export class QemuImg {
 
   #short(): RunLimits {
     return { limits: [], timeoutMs: this.#limits.shortMs };
+  }
+
+  /** Space that is written, or reserved where the file system can only write it, takes as long as a copy. */
+  #filling(preallocation: Preallocation = "none"): RunLimits {
+    return preallocation === "none" ? this.#short() : { limits: [], timeoutMs: this.#limits.copyMs };
   }
 
   async #run(words: readonly string[], limits: RunLimits, options: TransferOptions): Promise<string> {
@@ -197,7 +241,8 @@ interface RunLimits {
   readonly onStdout?: (chunk: Buffer) => void;
 }
 
-function parseInfo(json: string): QemuImageInfo {
+/** What `qemu-img info` prints as JSON. @throws StateCorruptError */
+export function parseInfo(json: string): QemuImageInfo {
   try {
     const info = JSON.parse(json) as Record<string, unknown>;
     const size = info["virtual-size"];
@@ -220,6 +265,20 @@ function hasDataFile(info: Record<string, unknown>): boolean {
 function lastPercentage(text: string): number | undefined {
   const last = [...text.matchAll(/\((\d{1,3}\.\d\d)\/100%\)/g)].at(-1)?.[1];
   return last === undefined ? undefined : Number(last);
+}
+
+function preallocated(preallocation: Preallocation = "none"): string[] {
+  return preallocation === "none" ? [] : ["-o", `preallocation=${preallocation}`];
+}
+
+function placeOf(image: FormattedFile | ImageByOptions): string {
+  return "options" in image ? optionText(image.options) : local(image.path);
+}
+
+function optionText(options: Readonly<Record<string, string>>): string {
+  return Object.entries(options)
+    .map(([key, value]) => `${key}=${value.replaceAll(",", ",,")}`)
+    .join(",");
 }
 
 /** An absolute path can be taken neither for an option nor for a protocol. */

@@ -1,5 +1,6 @@
 /** Where secret values (volume passphrases, passwords) are kept; everything else holds only their ids. */
-import type { Secret } from "../core/index.js";
+import type { ErrorContext, Secret } from "../core/index.js";
+import { SecretNotFoundError } from "./errors.js";
 
 export interface SecretStore {
   /** Stores a value under an id, replacing what was there. */
@@ -27,4 +28,14 @@ export class MemorySecretStore implements SecretStore {
     this.#values.delete(id);
     return Promise.resolve();
   }
+}
+
+/** @throws SecretNotFoundError */
+export async function requireSecret(store: SecretStore, id: string, context: ErrorContext = {}): Promise<Secret> {
+  const secret = await store.get(id);
+  if (secret !== undefined) return secret;
+  throw new SecretNotFoundError(`there is no secret ${id}`, {
+    remedy: "put it into the secret store of this host",
+    ...context,
+  });
 }

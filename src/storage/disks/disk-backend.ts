@@ -1,18 +1,27 @@
 /** Where an instance's own disks (root, ephemeral, swap, rescue) live on this host. */
 import type { DiskSource, DiskSourceFormat } from "./disk-source.js";
+import type { GuestFormat } from "./format-disk.js";
 import type { TransferOptions } from "../images/image-store.js";
 import type { LocalImage } from "../images/image.js";
 
+/** What a disk is to the image it is made from: an overlay that needs it, or a copy that does not. */
+export const DISK_LAYOUTS = ["overlay", "flat"] as const;
+export type DiskLayout = (typeof DISK_LAYOUTS)[number];
+
 export interface CreateDiskRequest {
   readonly instanceUuid: string;
-  /** Name of the disk within the instance: `root`, `ephemeral0`, `swap`, `rescue`; `[a-z0-9.-]`, 1 to 64 characters. */
+  /** Name of the disk within the instance: `root`, `ephemeral0`, `swap`, `rescue`, `config`; `[a-z0-9.-]`, 1 to 64 characters. */
   readonly name: string;
   /** Size that the guest sees. With an image never less than the image's virtual size. */
   readonly sizeBytes: number;
-  /** Content to start from; absent: an empty disk. */
+  /** Content to start from; absent: an empty disk, or what `guestFormat` says. */
   readonly image?: LocalImage;
+  /** What a disk without an image is formatted with; absent: nothing. A back end that can't rejects with `NotSupportedError`. */
+  readonly guestFormat?: GuestFormat;
   /** Default: the back end's own. */
   readonly format?: DiskSourceFormat;
+  /** `flat`: the disk needs the image no more, as for one that comes from another host. Default: the back end's own. */
+  readonly layout?: DiskLayout;
 }
 
 /** A disk of an instance, as the back end sees it (Nova's `get_instance_disk_info`). */
@@ -89,10 +98,10 @@ export interface DiskBackend {
 
   /**
    * The path of a short-lived file of an operation, on the same file system as the disks: the same for the same name
-   * (`[A-Za-z0-9._-]`, 1 to 300 characters), in a directory that is there. The file itself is not made.
+   * (`[A-Za-z0-9._-]`, 1 to 300 characters), in a directory that is there. The file itself is not made; a directory may be made there as well.
    */
   temporaryPath(name: string): Promise<string>;
-  /** Removes what is at such a path; success when there is nothing. */
+  /** Removes what is at such a path, a directory with all that is in it; success when there is nothing. */
   removeTemporary(path: string): Promise<void>;
 
   capacity(): Promise<DiskCapacity>;

@@ -1,6 +1,5 @@
 /** Disks as files in a directory of this host: qcow2 overlays of images, or raw files. */
-import { createHash } from "node:crypto";
-import { stat, statfs, truncate } from "node:fs/promises";
+import { statfs } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import {
   check,
@@ -12,23 +11,29 @@ import {
   withRollback,
 } from "../../core/index.js";
 import type { Check, ErrorContext } from "../../core/index.js";
+import { systemCommandRunner } from "../../host/index.js";
 import type { CommandRunner } from "../../host/index.js";
 import { copyFile } from "../copy-file.js";
-import type { CreateDiskRequest, DiskBackend, DiskCapacity, DiskInfo } from "./disk-backend.js";
+import { describeDisk, fileSourceOf, virtualSizeOf } from "./describe-disk.js";
+import { DISK_LAYOUTS } from "./disk-backend.js";
+import type { CreateDiskRequest, DiskBackend, DiskCapacity, DiskInfo, DiskLayout } from "./disk-backend.js";
 import { checkDiskName, checkLabel, withDisk, withoutDisk } from "./disk-index.js";
 import type { DiskIndex, DiskRecord } from "./disk-index.js";
 import { DISK_SOURCE_FORMATS } from "./disk-source.js";
 import type { DiskSource, DiskSourceFormat } from "./disk-source.js";
 import { DiskNotFoundError } from "../errors.js";
-import { fillDisk, planFill } from "./fill-disk.js";
+import { fillDisk, growDisk, planFill } from "./fill-disk.js";
+import type { DiskStyle } from "./fill-disk.js";
+import { fillFormatted, guestFormatOf, scratchOf } from "./fill-formatted.js";
 import type { TransferOptions } from "../images/image-store.js";
 import { InstanceDisks, isThere, statIfThere, systemFileChanges } from "./instance-disks.js";
 import type { FileChanges } from "./instance-disks.js";
 import { ParkedDisks } from "./parked-disks.js";
-import { readQcow2Header } from "../images/qcow2-header.js";
-import { QemuImg } from "../qemu-img.js";
-import type { FormattedFile, QemuImgLimits } from "../qemu-img.js";
+import { PREALLOCATIONS, QemuImg } from "../qemu-img.js";
+import type { FormattedFile, Preallocation, QemuImgLimits } from "../qemu-img.js";
+import { needingSpace, reserveSpace } from "./reserve-space.js";
 import { namesIn } from "../staging-area.js";
+import { TemporaryFiles } from "./temporary-files.js";
 import { storageFailure } from "../storage-failure.js";
 
 export interface LocalDiskBackendOptions {
@@ -36,7 +41,14 @@ export interface LocalDiskBackendOptions {
   readonly directory: string;
   /** Of disks whose request names none. `qcow2`: overlays of images, which take space as they are written. `raw`: sparse copies. Default `qcow2`. */
   readonly defaultFormat?: DiskSourceFormat;
-  /** Runs `qemu-img`. Default: the system's runner. */
+  /** Of disks whose request names none. `overlay`: where the formats allow it. `flat`: each disk is a whole copy. Default `overlay`. */
+  readonly layout?: DiskLayout;
+  /**
+   * Space of new disks and of what disks grow by. `none`: taken as the guest writes. `falloc`: reserved. `full`: written with
+   * zeros; of overlays, whose unwritten parts are the image's, reserved only. Default `none`.
+   */
+  readonly preallocation?: Preallocation;
+  /** Runs `qemu-img` and `fallocate`. Default: the system's runner. */
   readonly commands?: CommandRunner;
   readonly qemuImgLimits?: Partial<QemuImgLimits>;
   /** How files are changed; default: on the system. For tests that let a process die at any step. */
@@ -44,16 +56,15 @@ export interface LocalDiskBackendOptions {
 }
 
 const TOKENS = ".tokens";
-const TEMPORARY = ".temporary";
 const DELETING = ".deleting";
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const SECTOR = 512;
 
 const checkUuid = check.uuid();
 const checkFormat = check.oneOf(DISK_SOURCE_FORMATS);
+const checkLayout = check.oneOf(DISK_LAYOUTS);
 const checkBytes = check.integer({ min: 1, max: Number.MAX_SAFE_INTEGER - SECTOR });
 const checkToken = nameOf(128);
-const checkTemporaryName = nameOf(300);
 
 /**
  * Keeps the disks of each instance in `<directory>/<uuid>/` (mode 0700), a file `<name>.qcow2` or `<name>.raw` a disk, and
@@ -64,45 +75,64 @@ const checkTemporaryName = nameOf(300);
 export class LocalDiskBackend implements DiskBackend {
   readonly #directory: string;
   readonly #defaultFormat: DiskSourceFormat;
+  readonly #style: DiskStyle;
   readonly #files: FileChanges;
+  readonly #temporary: TemporaryFiles;
   readonly #qemuImg: QemuImg;
+  readonly #tools: { readonly qemuImg: QemuImg; readonly commands: CommandRunner };
   readonly #locks = new KeyedLock();
 
   /** @throws InvalidArgumentError for an option out of its range. Touches nothing. */
   constructor(options: LocalDiskBackendOptions) {
-    const { directory, defaultFormat = "qcow2", commands, qemuImgLimits, files = systemFileChanges } = options;
+    const { directory, defaultFormat = "qcow2", qemuImgLimits, files = systemFileChanges } = options;
+    const { commands = systemCommandRunner } = options;
     this.#directory = check.refine(
       check.absolutePath(),
       isShort,
       "a path of at most 800 bytes",
     )(directory, "directory");
     this.#defaultFormat = checkFormat(defaultFormat, "defaultFormat");
+    this.#style = {
+      layout: checkLayout(options.layout ?? "overlay", "layout"),
+      preallocation: check.oneOf(PREALLOCATIONS)(options.preallocation ?? "none", "preallocation"),
+    };
     this.#files = files;
+    this.#temporary = new TemporaryFiles(directory, files);
     this.#qemuImg = new QemuImg({
-      ...(commands === undefined ? {} : { commands }),
+      commands,
       ...(qemuImgLimits === undefined ? {} : { limits: qemuImgLimits }),
     });
+    this.#tools = { qemuImg: this.#qemuImg, commands };
   }
 
   async create(request: CreateDiskRequest, options: TransferOptions = {}): Promise<DiskSource> {
     const name = checkDiskName(request.name, "name");
     const record: DiskRecord = { format: checkFormat(request.format ?? this.#defaultFormat, "format") };
     const sizeBytes = checkBytes(request.sizeBytes, "sizeBytes");
+    const style = { ...this.#style, layout: checkLayout(request.layout ?? this.#style.layout, "layout") };
     return this.#change(request.instanceUuid, `creating the disk ${name}`, name, async (disks, index, undo) => {
       if (index.disks[name] !== undefined) throw new ConflictError(`the instance has a disk ${name} already`);
       const file = disks.diskFile(name, record);
       const unfinished = disks.unfinished(file.path);
-      const plan = planFill(unfinished, record.format, sizeBytes, request.image);
+      const plan = planFill(unfinished, record.format, sizeBytes, request.image, style);
+      const format = guestFormatOf(request);
       undo(() => disks.files.removeEmptyDirectory(disks.directory));
       await disks.files.makeDirectory(disks.directory);
       undo(() => disks.files.remove(unfinished));
       await disks.files.remove(unfinished);
-      await fillDisk(plan, this.#qemuImg, options);
+      if (format !== undefined) undo(() => disks.files.remove(scratchOf(unfinished)));
+      await needingSpace(unfinished, plan.sizeBytes, plan.preallocation, () =>
+        format === undefined
+          ? fillDisk(plan, this.#tools, options)
+          : fillFormatted(plan.file, plan.sizeBytes, format, this.#tools, options).then(() =>
+              reserveSpace(unfinished, plan.sizeBytes, plan.preallocation, this.#tools.commands, options),
+            ),
+      );
       undo(() => disks.files.remove(file.path));
       await disks.finish(file.path);
       undo(() => disks.writeIndex(index));
       await disks.writeIndex(withDisk(index, name, record));
-      return sourceOf(file);
+      return fileSourceOf(file);
     });
   }
 
@@ -116,6 +146,7 @@ export class LocalDiskBackend implements DiskBackend {
         const { path } = disks.diskFile(name, { format });
         await disks.files.remove(path);
         await disks.files.remove(disks.unfinished(path));
+        await disks.files.remove(scratchOf(disks.unfinished(path)));
       }
       await disks.writeIndex(await new ParkedDisks(disks, this.#qemuImg).dropUnneeded(remaining));
     });
@@ -168,8 +199,10 @@ export class LocalDiskBackend implements DiskBackend {
       }
       if (size === present) return;
       await this.#qemuImg.requireUnused(file);
-      if (file.format === "raw") await truncate(file.path, size);
-      else await this.#qemuImg.resize(file, size, options);
+      const { preallocation } = this.#style;
+      await needingSpace(file.path, size - present, preallocation, () =>
+        growDisk(file, size, preallocation, this.#tools, options),
+      );
     });
   }
 
@@ -239,17 +272,11 @@ export class LocalDiskBackend implements DiskBackend {
   }
 
   async temporaryPath(name: string): Promise<string> {
-    const directory = join(this.#directory, TEMPORARY);
-    const path = join(directory, fileNameOf(checkTemporaryName(name, "name")));
-    await this.#guard("making a directory for temporary files", {}, () => this.#files.makeDirectory(directory));
-    return path;
+    return this.#guard("making a directory for temporary files", {}, () => this.#temporary.path(name));
   }
 
   async removeTemporary(path: string): Promise<void> {
-    if (dirname(path) !== join(this.#directory, TEMPORARY)) {
-      throw new InvalidArgumentError({ field: "path", value: path, expected: "a path that temporaryPath gave" });
-    }
-    await this.#guard("removing a temporary file", {}, () => this.#files.remove(path));
+    await this.#guard("removing a temporary file", {}, () => this.#temporary.remove(path));
   }
 
   async capacity(): Promise<DiskCapacity> {
@@ -349,36 +376,6 @@ function nameOf(max: number): Check<string> {
   return check.string({ max, pattern: /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/, expected });
 }
 
-/** Names that are too long for a file are told apart by their hash. */
-function fileNameOf(name: string): string {
-  return name.length <= 128 ? name : `${name.slice(0, 63)}-${createHash("sha256").update(name).digest("hex")}`;
-}
-
 function isShort(path: string): boolean {
   return Buffer.byteLength(path) <= 800;
-}
-
-function sourceOf(file: FormattedFile): DiskSource {
-  return { type: "file", path: file.path, format: file.format === "raw" ? "raw" : "qcow2" };
-}
-
-async function virtualSizeOf(file: FormattedFile): Promise<number> {
-  return file.format === "raw" ? (await stat(file.path)).size : (await readQcow2Header(file.path)).virtualSizeBytes;
-}
-
-/** Undefined when the file is not there. */
-async function describeDisk(name: string, file: FormattedFile): Promise<DiskInfo | undefined> {
-  const stats = await statIfThere(file.path);
-  if (stats === undefined) return undefined;
-  const header = file.format === "raw" ? undefined : await readQcow2Header(file.path);
-  const virtualSizeBytes = header?.virtualSizeBytes ?? stats.size;
-  const allocatedBytes = stats.blocks * SECTOR;
-  return {
-    name,
-    source: sourceOf(file),
-    virtualSizeBytes,
-    allocatedBytes,
-    ...(header?.backingFile === undefined ? {} : { backingFile: header.backingFile }),
-    overCommittedBytes: Math.max(0, virtualSizeBytes - allocatedBytes),
-  };
 }

@@ -1,18 +1,20 @@
 /** An image store in a directory of this host, or of storage that hosts share. */
-import { constants } from "node:fs";
-import { access, open, rename, rm, writeFile } from "node:fs/promises";
-import { isAbsolute, join } from "node:path";
-import { check, ConflictError, InvalidArgumentError, systemClock, throwIfAborted } from "../../core/index.js";
+import { open, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { check, ConflictError, systemClock, throwIfAborted } from "../../core/index.js";
 import type { Clock } from "../../core/index.js";
 import type { CommandRunner } from "../../host/index.js";
-import { copyFile } from "../copy-file.js";
 import { ImageNotFoundError, ImageUnacceptableError } from "../errors.js";
 import { ImageCache } from "./image-cache.js";
 import { checkImageId, checkImageMetadata, formatImageRecord, readImageRecord } from "./image-record.js";
 import type { StoredImage } from "./image-record.js";
 import type { ImageMetadata, LocalImage } from "./image.js";
+import type { ImageSource } from "./image-source.js";
 import type { ImageStore, TransferOptions } from "./image-store.js";
 import { inspectImage } from "./inspect-image.js";
+import { intakeOf } from "./intake.js";
+import type { Intake } from "./intake.js";
+import { PartialDownloads } from "./partial-downloads.js";
 import { QemuImg, qemuFormatOf } from "../qemu-img.js";
 import type { QemuImgLimits } from "../qemu-img.js";
 import { SingleFlight } from "../single-flight.js";
@@ -38,13 +40,11 @@ export interface DirectoryImageStoreOptions {
 }
 
 /** What to import: the image's record, and where its bytes are. */
-export interface ImportImageRequest extends ImageMetadata {
-  /** Absolute path of a regular file, which is copied. */
-  readonly path: string;
-}
+export type ImportImageRequest = ImageMetadata & ImageSource;
 
 const RECORD = "image.json";
 const STAGING = ".staging";
+const PARTIAL = ".partial";
 const CACHE = ".cache";
 const TAKEN = new Set(["ENOTEMPTY", "EEXIST"]);
 
@@ -56,6 +56,8 @@ export class DirectoryImageStore implements ImageStore {
   readonly #directory: string;
   readonly #staging: StagingArea;
   readonly #cache: ImageCache;
+  readonly #partials: PartialDownloads;
+  readonly #clock: Clock;
   readonly #qemuImg: QemuImg;
   readonly #maxImageBytes: number;
   readonly #maxVirtualSizeBytes: number;
@@ -71,6 +73,8 @@ export class DirectoryImageStore implements ImageStore {
     this.#maxVirtualSizeBytes = limit(options.maxVirtualSizeBytes ?? 64 * 1024 ** 4, "maxVirtualSizeBytes");
     this.#staging = new StagingArea(join(directory, STAGING));
     this.#cache = new ImageCache(cache, clock);
+    this.#partials = new PartialDownloads(join(directory, PARTIAL), clock);
+    this.#clock = clock;
     this.#qemuImg = new QemuImg({
       ...(commands === undefined ? {} : { commands }),
       ...(qemuImgLimits === undefined ? {} : { limits: qemuImgLimits }),
@@ -78,26 +82,19 @@ export class DirectoryImageStore implements ImageStore {
   }
 
   /**
-   * Copies a file into the store. Rejects with `ConflictError` when there is an image of the id, `ImageUnacceptableError`
-   * when the bytes are not of the format, refer to other files or contradict the record's sizes or checksum, and
-   * `DiskFullError`. On failure or abort nothing is left.
+   * Takes an image in: a file, a stream, or what a URL gives. Its bytes are hashed and bounded as they come. A connection that
+   * breaks off is made again, and goes on where the server can do that and has not changed the image. Rejects with
+   * `ConflictError` when there is an image of the id, `ImageUnacceptableError` when the bytes are too many, not of the format, refer
+   * to other files or contradict the record's sizes or checksum, `ImageTransferError`, and `DiskFullError`. On failure or abort
+   * nothing is left but what `http.keepPartialMs` asks to keep; with that, `LockedError` when another import has it.
    */
   async import(request: ImportImageRequest, options: TransferOptions = {}): Promise<ImageMetadata> {
-    const { path, ...metadata } = request;
-    return this.upload(metadata, path, options);
+    const { metadata, intake } = intakeOf(request, this.#partials, this.#clock);
+    return this.#take(metadata, intake, options);
   }
 
   async upload(metadata: ImageMetadata, path: string, options: TransferOptions = {}): Promise<ImageMetadata> {
-    const wanted = checkImageMetadata(metadata, "metadata");
-    await checkSource(path);
-    throwIfAborted(options.signal);
-    try {
-      if ((await this.#read(wanted.id)) !== undefined) throw taken(wanted.id);
-      await this.#staging.sweep();
-      return await this.#staging.use((staged) => this.#store(wanted, path, staged, options));
-    } catch (error) {
-      throw await storageFailure(error, "storing the image", this.#directory);
-    }
+    return this.import({ ...metadata, path }, options);
   }
 
   async describe(imageId: string): Promise<ImageMetadata> {
@@ -157,13 +154,27 @@ export class DirectoryImageStore implements ImageStore {
     return new ImageUnacceptableError("the image's bytes are not there", { cause });
   }
 
-  async #store(wanted: ImageMetadata, path: string, staged: string, options: TransferOptions): Promise<StoredImage> {
+  async #take(metadata: ImageMetadata, intake: Intake, options: TransferOptions): Promise<ImageMetadata> {
+    const wanted = checkImageMetadata(metadata, "metadata");
+    await intake.check();
+    throwIfAborted(options.signal);
+    try {
+      if ((await this.#read(wanted.id)) !== undefined) throw taken(wanted.id);
+      await this.#staging.sweep();
+      await this.#partials.sweep();
+      return await this.#staging.use((staged) => this.#store(wanted, intake, staged, options));
+    } catch (error) {
+      throw await storageFailure(error, "storing the image", this.#directory);
+    }
+  }
+
+  async #store(wanted: ImageMetadata, intake: Intake, staged: string, options: TransferOptions): Promise<StoredImage> {
     const file = join(staged, `image.${wanted.format}`);
     const algorithm = wanted.checksum?.startsWith("sha512:") === true ? "sha512" : "sha256";
     // Where the file is the disk, its size says at once whether it is too large.
     const largest = qemuFormatOf(wanted.format) === "raw" ? this.#maxVirtualSizeBytes : Infinity;
     const maxBytes = Math.min(this.#maxImageBytes, largest);
-    const copied = await copyFile(path, file, { ...options, checksum: algorithm, maxBytes });
+    const copied = await intake.write(file, wanted, { ...options, checksum: algorithm, maxBytes });
     const image: StoredImage = {
       ...wanted,
       sizeBytes: copied.bytes,
@@ -171,7 +182,7 @@ export class DirectoryImageStore implements ImageStore {
         ...(options.signal === undefined ? {} : { signal: options.signal }),
         maxVirtualSizeBytes: this.#maxVirtualSizeBytes,
       }),
-      checksum: copied.checksum ?? "",
+      checksum: copied.checksum,
     };
     for (const key of ["sizeBytes", "virtualSizeBytes", "checksum"] as const) {
       if (wanted[key] === undefined || wanted[key] === image[key]) continue;
@@ -205,17 +216,6 @@ export class DirectoryImageStore implements ImageStore {
 
 function checkDirectory(path: string, field: string): string {
   return check.absolutePath()(path, field);
-}
-
-async function checkSource(path: string): Promise<void> {
-  const expected = "the absolute path of a file that can be read";
-  if (typeof path !== "string" || !isAbsolute(path))
-    throw new InvalidArgumentError({ field: "path", value: path, expected });
-  try {
-    await access(path, constants.R_OK);
-  } catch (cause) {
-    throw new InvalidArgumentError({ field: "path", value: path, expected, cause });
-  }
 }
 
 function taken(id: string): ConflictError {

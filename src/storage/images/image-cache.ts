@@ -2,8 +2,9 @@
 import { createHash } from "node:crypto";
 import { link, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { throwIfAborted } from "../../core/index.js";
+import { BusyError, throwIfAborted } from "../../core/index.js";
 import type { Clock } from "../../core/index.js";
+import { lockUnlessHeld } from "../lock-unless-held.js";
 import { copyFile } from "../copy-file.js";
 import type { CopyResult } from "../copy-file.js";
 import { ImageUnacceptableError } from "../errors.js";
@@ -15,6 +16,9 @@ import { errnoOf } from "../storage-failure.js";
 
 const RECORD = "image.json";
 const STAGING = ".staging";
+const LOCKS = ".locks";
+const PUBLISH_ATTEMPTS = 16;
+const LONGEST_PAUSE_MS = 500;
 /** The file system does not link across devices, not at all, or not this file any more. */
 const CANNOT_LINK = new Set(["EXDEV", "EPERM", "EMLINK", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"]);
 const TAKEN = new Set(["ENOTEMPTY", "EEXIST"]);
@@ -47,16 +51,25 @@ export class ImageCache {
     return (await fileSize(fileOf(this.#entryOf(image), image))) === image.sizeBytes;
   }
 
-  /** Takes the image's file in, by a hard link where that can be done. Nothing partial is left on failure. */
+  /**
+   * Takes the image's file in, by a hard link where that can be done, else by a copy, which of several processes only one makes.
+   * Nothing partial is left on failure.
+   */
   async add(image: StoredImage, source: string, options: TransferOptions): Promise<string> {
     await this.#staging.sweep();
     const entry = this.#entryOf(image);
     await this.#staging.use(async (staged) => {
-      await linkOrCopy(source, fileOf(staged, image), image, options);
-      await writeFile(join(staged, RECORD), formatImageRecord(image), { mode: 0o600, flush: true });
-      await this.#stamp(join(staged, RECORD));
-      throwIfAborted(options.signal);
-      await this.#publish(staged, entry, image);
+      const file = fileOf(staged, image);
+      if (await linkIfPossible(source, file)) {
+        if ((await fileSize(file)) !== image.sizeBytes) throw otherBytes(source);
+        return this.#finish(staged, entry, image, options);
+      }
+      await this.#alone(entry, options, async () => {
+        if ((await this.find(image)) !== undefined) return;
+        const { bytes, checksum } = await copyWithChecksum(source, file, image, options);
+        if (bytes !== image.sizeBytes || checksum !== image.checksum) throw otherBytes(source);
+        await this.#finish(staged, entry, image, options);
+      });
     });
     return fileOf(entry, image);
   }
@@ -86,13 +99,41 @@ export class ImageCache {
     return true;
   }
 
-  async #publish(staged: string, entry: string, image: StoredImage): Promise<void> {
-    if (await renameUnlessTaken(staged, entry)) return;
-    if ((await this.#touch(entry)) && (await this.has(image))) return;
+  async #finish(staged: string, entry: string, image: StoredImage, options: TransferOptions): Promise<void> {
+    await writeFile(join(staged, RECORD), formatImageRecord(image), { mode: 0o600, flush: true });
+    await this.#stamp(join(staged, RECORD));
+    throwIfAborted(options.signal);
+    for (let attempt = 1; !(await this.#publish(staged, entry, image)); attempt++) {
+      if (attempt === PUBLISH_ATTEMPTS)
+        throw new BusyError("the image's place in the cache is taken again and again", { detail: entry });
+    }
+  }
+
+  /** False when the place was taken by what is not whole; that is out of the way then. */
+  async #publish(staged: string, entry: string, image: StoredImage): Promise<boolean> {
+    if (await renameUnlessTaken(staged, entry)) return true;
+    if ((await this.#touch(entry)) && (await this.has(image))) return true;
     // An entry that is there and is not whole: somebody has altered it by hand.
     const broken = await this.#staging.takeAway(entry);
     if (broken !== undefined) await rm(broken, { recursive: true, force: true });
-    await rename(staged, entry);
+    return false;
+  }
+
+  /** Waits for other processes that do the same. One that is killed tells nobody: so this asks again and again, ever less often. */
+  async #alone(entry: string, { signal }: TransferOptions, work: () => Promise<void>): Promise<void> {
+    const name = createHash("sha256").update(entry).digest("hex").slice(0, 32);
+    for (let pauseMs = 20; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
+      const lock = await lockUnlessHeld(join(this.#directory, LOCKS), name);
+      if (lock === undefined) {
+        await this.#clock.sleep(pauseMs, signal === undefined ? {} : { signal });
+        continue;
+      }
+      try {
+        return await work();
+      } finally {
+        await lock.release();
+      }
+    }
   }
 
   async #touch(entry: string): Promise<boolean> {
@@ -121,12 +162,8 @@ function fileOf(entry: string, image: StoredImage): string {
   return join(entry, `image.${image.format}`);
 }
 
-/** @throws ImageUnacceptableError when the bytes are not those of the record; a link shows that only by their number. */
-async function linkOrCopy(source: string, target: string, image: StoredImage, options: TransferOptions): Promise<void> {
-  const linked = await linkIfPossible(source, target);
-  const checksum = linked ? image.checksum : (await copyWithChecksum(source, target, image, options)).checksum;
-  if (checksum === image.checksum && (await fileSize(target)) === image.sizeBytes) return;
-  throw new ImageUnacceptableError("the image's bytes are not those that its record describes", { detail: source });
+function otherBytes(source: string): ImageUnacceptableError {
+  return new ImageUnacceptableError("the image's bytes are not those that its record describes", { detail: source });
 }
 
 function copyWithChecksum(

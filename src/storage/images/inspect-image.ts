@@ -9,6 +9,8 @@ import type { TransferOptions } from "./image-store.js";
 import { readQcow2Header } from "./qcow2-header.js";
 import { qemuFormatOf } from "../qemu-img.js";
 import type { QemuImg } from "../qemu-img.js";
+import { VDI_HEADER_BYTES, vdiFileBytes } from "./vdi-header.js";
+import { checkVhdxLayout } from "./vhdx-layout.js";
 
 export interface InspectionOptions extends TransferOptions {
   /** Larger disks are refused. */
@@ -16,7 +18,10 @@ export interface InspectionOptions extends TransferOptions {
 }
 
 const SECTOR = 512;
+/** Formats whose tables `qemu-img check` can hold against the file. */
+const CHECKED: ReadonlySet<string> = new Set(["qcow2", "vmdk", "vdi", "vhdx"]);
 const VMDK_DESCRIPTOR_MAX = 64 * 1024;
+const VMDK_DIRECTORY_AT_END = 0xffff_ffff_ffff_ffffn;
 
 /**
  * Resolves to the size of the disk that a guest sees. The file must not change while this reads it. Nothing that the file
@@ -46,7 +51,7 @@ export async function inspectImage(
     const info = await qemuImg.info(image, options);
     if (info.refersToOtherFiles) throw unacceptable("it refers to other files");
     checkVirtualSize(info.virtualSizeBytes, options);
-    if (format === "qcow2" && !(await qemuImg.isSound(image, options)))
+    if (CHECKED.has(qemuFormat) && !(await qemuImg.isSound(image, options)))
       throw unacceptable("it is damaged or cut short");
     return info.virtualSizeBytes;
   } catch (error) {
@@ -67,9 +72,9 @@ async function checkHeader(
     case "iso":
       return expectMagic(file, 32_769, Buffer.from("CD001"), "an ISO 9660 image");
     case "vdi":
-      return expectMagic(file, 0x40, Buffer.from([0x7f, 0x10, 0xda, 0xbe]), "a VDI image");
+      return checkVdi(file);
     case "vhdx":
-      return expectMagic(file, 0, Buffer.from("vhdxfile"), "a VHDX image");
+      return checkVhdxLayout(file, (await file.stat()).size);
     case "vhd":
       return checkVhd(file);
     case "vmdk":
@@ -89,6 +94,11 @@ async function checkQcow2(path: string, options: InspectionOptions): Promise<voi
   if (header.encrypted) throw unacceptable("it is encrypted");
   if (header.corrupt) throw unacceptable("it is marked as damaged");
   checkVirtualSize(header.virtualSizeBytes, options);
+}
+
+async function checkVdi(file: FileHandle): Promise<void> {
+  const wanted = vdiFileBytes(await readAt(file, 0, VDI_HEADER_BYTES));
+  if ((await file.stat()).size < wanted) throw unacceptable("it is damaged or cut short");
 }
 
 /** The footer at the end, of which dynamic disks have a copy at the start, says what kind of disk it is. */
@@ -116,7 +126,16 @@ async function checkVmdk(file: FileHandle): Promise<void> {
   const descriptor = (await readAt(file, SECTOR, Number(sectors) * SECTOR)).toString("latin1");
   const type = /^\s*createType\s*=\s*"([^"]*)"/m.exec(descriptor)?.[1];
   if (type !== "monolithicSparse" && type !== "streamOptimized") throw unacceptable("it is a VMDK of several files");
+  const atEnd = header.readBigUInt64LE(56) === VMDK_DIRECTORY_AT_END;
+  if (atEnd && !(await hasVmdkFooter(file))) throw unacceptable("it is damaged or cut short");
   if (/parentFileNameHint/i.test(descriptor)) throw unacceptable("it is a VMDK that depends on another");
+}
+
+/** The last but one sector of a stream repeats the header; only with it is the stream whole. */
+async function hasVmdkFooter(file: FileHandle): Promise<boolean> {
+  const { size } = await file.stat();
+  const footer = size < 3 * SECTOR ? Buffer.alloc(0) : await readAt(file, size - 2 * SECTOR, 4);
+  return footer.toString("latin1") === "KDMV";
 }
 
 async function expectMagic(file: FileHandle, offset: number, magic: Buffer, what: string): Promise<void> {

@@ -1,16 +1,11 @@
 /** Volumes that are files or block devices of this host already. */
-import { readFile, realpath, stat } from "node:fs/promises";
-import type { Stats } from "node:fs";
-import { dirname } from "node:path";
 import { check, InvalidArgumentError, KeyedLock, throwIfAborted } from "../../core/index.js";
 import type { StateStore } from "../../core/index.js";
-import { isWithin, resolveBackingChain } from "../images/backing-chain.js";
+import { isWithin } from "../images/backing-chain.js";
 import { DISK_SOURCE_FORMATS } from "../disks/disk-source.js";
-import type { DiskSource, DiskSourceFormat } from "../disks/disk-source.js";
-import { VolumeConnectError } from "../errors.js";
-import { readQcow2Header } from "../images/qcow2-header.js";
-import { errnoOf } from "../storage-failure.js";
-import { validateConnection } from "./validate-connection.js";
+import type { DiskSource, DiskSourceFormat, LocalDiskSource } from "../disks/disk-source.js";
+import { localVolumeBytes, openLocalVolume } from "./local-volume.js";
+import { validateConnection, withEncryption } from "./validate-connection.js";
 import type { VolumeConnection, VolumeConnector, VolumeConnectOptions } from "./volume-connector.js";
 import { VolumeReferences } from "./volume-references.js";
 
@@ -33,7 +28,6 @@ export interface LocalVolumeConnectorOptions {
 }
 
 const TYPE = "local";
-const SECTOR = 512;
 
 const checkData = check.object({
   path: check.absolutePath(),
@@ -84,10 +78,10 @@ export class LocalVolumeConnector implements VolumeConnector {
     return this.#locks.run(
       connection.volumeId,
       async () => {
-        const source = await this.#resolve(connection);
+        const source = await this.#open(connection);
         throwIfAborted(options.signal);
         await this.#references.add(connection, uuid);
-        return source;
+        return withEncryption(source, connection);
       },
       { signal: options.signal },
     );
@@ -108,10 +102,7 @@ export class LocalVolumeConnector implements VolumeConnector {
   ): Promise<number> {
     this.validate(connection, "connection");
     throwIfAborted(options.signal);
-    const { path, format } = await this.#resolve(connection);
-    if (format === "qcow2") return (await readQcow2Header(path)).virtualSizeBytes;
-    const stats = await stat(path);
-    return stats.isBlockDevice() ? blockDeviceSize(stats) : stats.size;
+    return localVolumeBytes(await this.#open(connection));
   }
 
   /** The instances of this host that have the volume connected. */
@@ -119,46 +110,9 @@ export class LocalVolumeConnector implements VolumeConnector {
     return this.#references.instancesOf(volumeId);
   }
 
-  async #resolve(
-    connection: VolumeConnection,
-  ): Promise<{ type: "file" | "block"; path: string; format: DiskSourceFormat }> {
-    const { path, format, kind = "file" } = checkData(connection.data, "connection.data");
-    const context = { device: connection.volumeId };
-    try {
-      const roots = await this.#realRoots();
-      const stats = await stat(path);
-      if (kind === "block" ? !stats.isBlockDevice() : !stats.isFile()) {
-        const what = kind === "block" ? "a block device" : "a regular file";
-        throw new VolumeConnectError(`the volume's path is not ${what}`, {
-          ...context,
-          retryable: false,
-          detail: path,
-        });
-      }
-      // The name of a logical volume is a link to a device whose own name changes: its directory is what is allowed.
-      const allowed = kind === "block" ? [...roots, ...(await this.#deviceRoots(path, roots))] : roots;
-      const chain = await resolveBackingChain(path, format, { roots: allowed, maxDepth: this.#maxDepth });
-      return { type: kind, path: kind === "block" ? path : (chain[0] ?? path), format };
-    } catch (error) {
-      if (errnoOf(error) === undefined) throw error;
-      throw new VolumeConnectError("the volume's path can't be reached", { ...context, cause: error, detail: path });
-    }
+  #open(connection: VolumeConnection): Promise<LocalDiskSource> {
+    const { kind = "file", ...place } = checkData(connection.data, "connection.data");
+    const rules = { roots: this.#roots, maxDepth: this.#maxDepth, volumeId: connection.volumeId };
+    return openLocalVolume({ ...place, kind }, rules);
   }
-
-  async #realRoots(): Promise<readonly string[]> {
-    const real = await Promise.all(this.#roots.map((root) => realpath(root).catch(() => undefined)));
-    return real.filter((root) => root !== undefined);
-  }
-
-  async #deviceRoots(path: string, roots: readonly string[]): Promise<readonly string[]> {
-    return isWithin(await realpath(dirname(path)), roots) ? [await realpath(path)] : [];
-  }
-}
-
-/** The kernel tells sizes in sectors of 512 bytes whatever the device's are. */
-async function blockDeviceSize(stats: Stats): Promise<number> {
-  const device = BigInt(stats.rdev);
-  const major = ((device >> 8n) & 0xfffn) | ((device >> 32n) & 0xfffff000n);
-  const minor = (device & 0xffn) | ((device >> 12n) & 0xffffff00n);
-  return Number(await readFile(`/sys/dev/block/${major}:${minor}/size`, "utf8")) * SECTOR;
 }

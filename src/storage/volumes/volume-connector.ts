@@ -1,6 +1,6 @@
 /** Volumes: block storage with a life of its own, and how a host reaches it. */
 import type { JsonObject } from "../../core/index.js";
-import type { DiskSource } from "../disks/disk-source.js";
+import type { DiskEncryption, DiskSource } from "../disks/disk-source.js";
 
 /** How to reach one volume (Nova's `connection_info`). What `data` holds is the connector's; secrets in it are ids of a `SecretStore`, never values. */
 export interface VolumeConnection {
@@ -12,6 +12,8 @@ export interface VolumeConnection {
   readonly readOnly?: boolean;
   /** The volume may be attached to several instances at once; the host connection is dropped with the last of them. */
   readonly multiattach?: boolean;
+  /** The hypervisor decrypts the volume by a key of the `SecretStore`. Default: it is not encrypted. */
+  readonly encryption?: DiskEncryption;
 }
 
 /** What a volume service must know of this host to export a volume to it (Nova's `get_volume_connector`). */
@@ -32,7 +34,10 @@ export interface VolumeConnector {
   readonly type: string;
   /** Checks `data` without touching the host. Throws `InvalidArgumentError` that names the field below `path`. */
   validate(connection: VolumeConnection, path: string): void;
-  /** Makes the volume reachable. Connecting what is connected succeeds with the same source. On failure nothing is left. */
+  /**
+   * Makes the volume reachable; the source bears the connection's `encryption`. Connecting what is connected succeeds with the same source. On failure nothing is
+   * left.
+   */
   connect(connection: VolumeConnection, instanceUuid: string, options?: VolumeConnectOptions): Promise<DiskSource>;
   /** Undoes `connect` for this instance; success when it is not connected. */
   disconnect(connection: VolumeConnection, instanceUuid: string): Promise<void>;

@@ -5,7 +5,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { systemCommandRunner } from "../../../src/host/index.js";
-import { LocalDiskBackend } from "../../../src/storage/index.js";
+import { LocalDiskBackend, isLocalSource } from "../../../src/storage/index.js";
 import type { LocalImage } from "../../../src/storage/index.js";
 import { requirePackages, run, waitForFile, withTemporaryDirectory } from "../../lab/index.js";
 import { Steps } from "../../unit/storage/support/steps.js";
@@ -28,7 +28,7 @@ function inBackend(test: (world: World) => Promise<void>): Promise<void> {
     const disks = new LocalDiskBackend({ directory: join(root, "disks") });
     const create = async (): Promise<string> => {
       const source = await disks.create({ instanceUuid: UUID, name: "root", sizeBytes: 8 * MIB, image });
-      return source.type === "nbd" ? "" : source.path;
+      return isLocalSource(source) ? source.path : "";
     };
     await test({ root, disks, image, create });
   });

@@ -1,9 +1,11 @@
 import { join } from "node:path";
-import { mkdir } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { mkdir, rm } from "node:fs/promises";
 import { beforeAll, describe, expect, it } from "vitest";
 import { DirectoryImageStore, LocalDiskBackend } from "../../../src/storage/index.js";
 import type { LocalImage } from "../../../src/storage/index.js";
 import { requirePackages, run, withTemporaryDirectory } from "../../lab/index.js";
+import { ImageServer } from "../../unit/storage/support/image-server.js";
 import { tree } from "../../unit/storage/support/tree.js";
 import { fill, guestView, makeImage, MIB, withSmallFileSystem, writeBytes } from "./support.js";
 
@@ -90,6 +92,60 @@ describe.runIf(process.getuid?.() === 0)("on a full disk", () => {
       expect((await tree(small)).filter((line) => !line.endsWith("/"))).toEqual([]);
       expect(await store.list()).toEqual([]);
     }));
+
+  it.each(["a stream", "a URL", "a URL, though what comes is to be kept"])("importing from %s leaves nothing", (kind) =>
+    onSmallDisk(async ({ small, rawImage }) => {
+      const store = new DirectoryImageStore({ directory: join(small, "images") });
+      const bytes = Buffer.alloc(8 * MIB, 9);
+      await using server = await ImageServer.start(bytes);
+      const http = kind === "a URL" ? {} : { keepPartialMs: 60_000 };
+      const source = kind === "a stream" ? { stream: createReadStream(rawImage.path) } : { url: server.url, http };
+      await expect(store.import({ id: "image", format: "raw", ...source })).rejects.toMatchObject({
+        code: "DISK_FULL",
+      });
+      expect((await tree(small)).filter((line) => !line.endsWith("/"))).toEqual([]);
+    }),
+  );
+
+  it("fetching an image into the cache leaves nothing", () =>
+    onSmallDisk(async ({ small, rawImage }) => {
+      const directory = join(rawImage.path, "../images");
+      const store = new DirectoryImageStore({ directory, cacheDirectory: join(small, "cache") });
+      await store.import({ id: "image", format: "raw", path: rawImage.path });
+      await expect(store.fetch("image")).rejects.toMatchObject({ code: "DISK_FULL" });
+      expect((await tree(small)).filter((line) => !line.endsWith("/"))).toEqual([]);
+      expect(await store.isCached("image")).toBe(false);
+    }));
+
+  it.each([
+    ["falloc", "overlay", "qcow2"],
+    ["full", "overlay", "qcow2"],
+    ["falloc", "flat", "qcow2"],
+    ["falloc", "flat", "raw"],
+    ["full", "flat", "raw"],
+  ] as const)("a disk of preallocated space (%s, %s, %s) is refused, and one that fits can't grow", (...style) =>
+    onSmallDisk(async ({ small }) => {
+      const [preallocation, layout, defaultFormat] = style;
+      const directory = join(small, "disks");
+      const disks = new LocalDiskBackend({ directory, preallocation, layout, defaultFormat });
+      const path = join(small, "..", `${preallocation}-${layout}-${defaultFormat}`);
+      await run(["qemu-img", "create", "-q", "-f", "qcow2", path, String(MIB)]);
+      const image: LocalImage = { id: "image", path, format: "qcow2", virtualSizeBytes: MIB };
+      try {
+        await disks.create({ instanceUuid: UUID, name: "swap", sizeBytes: MIB, image });
+        const before = await tree(small);
+        const root = { instanceUuid: UUID, name: "root", sizeBytes: 16 * MIB, image };
+        await expect(disks.create(root)).rejects.toMatchObject({ code: "DISK_FULL", device: "root" });
+        expect(await tree(small)).toEqual(before);
+        await expect(disks.resize(UUID, "swap", 16 * MIB)).rejects.toMatchObject({ code: "DISK_FULL", device: "swap" });
+        const [disk] = await disks.list(UUID);
+        expect(disk).toMatchObject({ name: "swap", virtualSizeBytes: MIB });
+        expect(disk?.allocatedBytes).toBeLessThan(2 * MIB);
+      } finally {
+        await rm(path);
+      }
+    }),
+  );
 
   it("a snapshot leaves nothing, and the disk is as it was", () =>
     onSmallDisk(async ({ small, disks, image }) => {

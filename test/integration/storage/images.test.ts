@@ -1,7 +1,8 @@
-import { open, readFile, stat, truncate, writeFile } from "node:fs/promises";
+import { open, readdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { DirectoryImageStore, LocalDiskBackend } from "../../../src/storage/index.js";
+import type { ImageFormat, LocalImage } from "../../../src/storage/index.js";
 import { requirePackages, run, withTemporaryDirectory } from "../../lab/index.js";
 import { guestView, makeImage, MIB, withSmallFileSystem } from "./support.js";
 
@@ -84,7 +85,7 @@ describe("an image of a format", () => {
 });
 
 describe("an image that is not to be trusted", () => {
-  const cases: readonly [string, "qcow2" | "vmdk", (source: string, root: string) => Promise<void>][] = [
+  const cases: readonly [string, ImageFormat, (source: string, root: string) => Promise<void>][] = [
     [
       "was cut short",
       "qcow2",
@@ -93,6 +94,27 @@ describe("an image that is not to be trusted", () => {
         await truncate(source, 400 * 1024);
       },
     ],
+    ...(["vmdk", "vdi", "vhdx"] as const).map((format): [string, ImageFormat, (source: string) => Promise<void>] => [
+      "was cut short",
+      format,
+      async (source) => {
+        await makeImage(source, format, 7);
+        await truncate(source, (await stat(source)).size - 200 * 1024);
+      },
+    ]),
+    [
+      "was cut short",
+      "vhd",
+      async (source) => {
+        await makeImage(source, "vpc", 7);
+        await truncate(source, (await stat(source)).size - 200 * 1024);
+      },
+    ],
+    ...(["vdi", "vhdx", "vmdk"] as const).map((format): [string, ImageFormat, (source: string) => Promise<void>] => [
+      "is larger than any disk",
+      format,
+      (source) => run(["qemu-img", "create", "-q", "-f", format, source, String(2 ** 41)]).then(() => undefined),
+    ]),
     [
       "has a damaged table",
       "qcow2",
@@ -203,6 +225,60 @@ describe("an image that is not to be trusted", () => {
         expect(bytes.includes("secretsecret")).toBe(false);
         expect((disk as { format: string }).format).toBe(format);
       }
+    }));
+});
+
+describe("the conversion of an image", () => {
+  /** 64 MiB that take their time. */
+  async function vmdkImage(root: string): Promise<LocalImage> {
+    const image = { id: "image", path: join(root, "large.vmdk"), format: "vmdk", virtualSizeBytes: 64 * MIB } as const;
+    await run(["qemu-img", "create", "-q", "-f", "vmdk", image.path, String(image.virtualSizeBytes)]);
+    await run(["qemu-io", "-f", "vmdk", "-c", "write -P 7 0 32M", image.path]);
+    return image;
+  }
+
+  it("tells its progress, and ends at once when it is aborted, with nothing left", () =>
+    inStore(async ({ root, disks }) => {
+      const image = await vmdkImage(root);
+      const progress: number[] = [];
+      await disks.create(
+        { instanceUuid: UUID, name: "whole", sizeBytes: 64 * MIB, image },
+        { onProgress: ({ bytesDone, bytesTotal }) => progress.push(bytesDone / (bytesTotal ?? 0)) },
+      );
+      expect(progress.at(-1)).toBe(1);
+      expect(progress).toEqual([...progress].sort((a, b) => a - b));
+      const controller = new AbortController();
+      const creating = disks.create(
+        { instanceUuid: UUID, name: "aborted", sizeBytes: 64 * MIB, image },
+        { signal: controller.signal, onProgress: () => controller.abort() },
+      );
+      await expect(creating).rejects.toMatchObject({ code: "ABORTED" });
+      expect((await readdir(join(root, "disks", UUID))).sort()).toEqual(["disks.json", "whole.qcow2"]);
+    }));
+
+  it.each([
+    ["address space", { addressSpaceBytes: 16 * MIB }],
+    ["time", { copyMs: 1 }],
+  ])("ends when it needs more %s than it is given, with nothing left", (_what, qemuImgLimits) =>
+    inStore(async ({ root }) => {
+      const image = await vmdkImage(root);
+      await run(["truncate", "-s", "64M", join(root, "raw")]);
+      const raw: LocalImage = { ...image, path: join(root, "raw"), format: "raw" };
+      const disks = new LocalDiskBackend({ directory: join(root, "disks"), layout: "flat", qemuImgLimits });
+      const creating = disks.create({ instanceUuid: UUID, name: "root", sizeBytes: 64 * MIB, image: raw });
+      await expect(creating).rejects.toMatchObject({
+        code: expect.stringMatching(/^(STORAGE_FAILED|DEADLINE_EXCEEDED|IMAGE_UNACCEPTABLE)$/) as string,
+      });
+      expect(await readdir(join(root, "disks"))).toEqual([]);
+    }),
+  );
+
+  it("never writes more than the image says, whatever its record says", () =>
+    inStore(async ({ root, disks }) => {
+      const image = { ...(await vmdkImage(root)), virtualSizeBytes: MIB };
+      const creating = disks.create({ instanceUuid: UUID, name: "root", sizeBytes: 2 * MIB, image });
+      await expect(creating).rejects.toMatchObject({ code: "IMAGE_UNACCEPTABLE" });
+      expect(await readdir(join(root, "disks"))).toEqual([]);
     }));
 });
 

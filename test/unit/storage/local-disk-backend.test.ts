@@ -2,7 +2,7 @@ import { access, mkdir, readdir, readFile, rm, stat, symlink, truncate, writeFil
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { LocalDiskBackend } from "../../../src/storage/index.js";
-import type { LocalImage } from "../../../src/storage/index.js";
+import type { LocalDiskBackendOptions, LocalImage } from "../../../src/storage/index.js";
 import { contentOf, failure, FakeQemuImg, guestWrites, makeImage } from "./support/fake-qemu-img.js";
 import { qcow2Header } from "./support/qcow2-bytes.js";
 import { Steps } from "./support/steps.js";
@@ -57,6 +57,69 @@ describe("creating a disk", () => {
       expect((await stat(join(directory, UUID, "disks.json"))).mode & 0o777).toBe(0o600);
     }));
 
+  it.each([
+    ["flat", "none", "qcow2", ["convert -p -f qcow2 -O qcow2 IMAGE DISK", "resize -q -f qcow2 DISK 4194304"]],
+    [
+      "overlay",
+      "falloc",
+      "qcow2",
+      [
+        "create -q -f qcow2 -b IMAGE -F qcow2 DISK 4194304",
+        "fallocate --keep-size --length 4194304 DISK",
+        "fallocate --keep-size --length 8388608 DONE",
+        "resize -q -f qcow2 DONE 8388608",
+      ],
+    ],
+    [
+      "flat",
+      "full",
+      "qcow2",
+      [
+        "convert -p -f qcow2 -O qcow2 -o preallocation=full IMAGE DISK",
+        "resize -q -f qcow2 --preallocation=full DISK 4194304",
+        "resize -q -f qcow2 --preallocation=full DONE 8388608",
+      ],
+    ],
+    [
+      "overlay",
+      "falloc",
+      "raw",
+      [
+        "convert -p -f qcow2 -O raw -o preallocation=falloc IMAGE DISK",
+        "resize -q -f raw --preallocation=falloc DISK 4194304",
+        "resize -q -f raw --preallocation=falloc DONE 8388608",
+      ],
+    ],
+  ] as const)("makes and grows disks as it is told to: %s, %s, %s", (layout, preallocation, defaultFormat, expected) =>
+    inBackend(async ({ qemuImg, image, directory }) => {
+      const disks = new LocalDiskBackend({ directory, commands: qemuImg, layout, preallocation, defaultFormat });
+      const source = await disks.create({ instanceUuid: UUID, name: "root", sizeBytes: 4 * MIB, image });
+      const { path } = source as { path: string };
+      await disks.resize(UUID, "root", 8 * MIB);
+      const said = qemuImg.calls
+        .map((words) => words.join(" ").replace(image.path, "IMAGE"))
+        .map((line) => line.replace(`${path}.unfinished`, "DISK").replace(path, "DONE"))
+        .filter((line) => !line.startsWith("info"));
+      expect(said.slice(0, expected.length)).toEqual(expected);
+      expect(await contentOf(path, defaultFormat)).toEqual(["system"]);
+      expect((await disks.list(UUID))[0]?.backingFile).toBe(
+        layout === "overlay" && defaultFormat === "qcow2" ? image.path : undefined,
+      );
+    }),
+  );
+
+  it("makes a disk that needs its image no more, where one is asked for", () =>
+    inBackend(async ({ disks, image }) => {
+      await disks.create({ instanceUuid: UUID, name: "root", sizeBytes: MIB, image, layout: "flat" });
+      expect((await disks.list(UUID))[0]).not.toHaveProperty("backingFile");
+      for (const change of [{ layout: "thick" }, { preallocation: "some" }] as const) {
+        const options = { directory: "/tmp", ...change } as unknown as LocalDiskBackendOptions;
+        expect(() => new LocalDiskBackend(options)).toThrow(
+          expect.objectContaining({ code: "INVALID_ARGUMENT" }) as Error,
+        );
+      }
+    }));
+
   it("opens a raw image as raw, whatever its bytes are", () =>
     inBackend(async ({ disks, qemuImg, rawImage }) => {
       await writeFile(rawImage.path, qcow2Header({ backingFile: "/etc/passwd" }));
@@ -81,7 +144,10 @@ describe("creating a disk", () => {
         { onProgress: ({ bytesDone }) => progress.push(bytesDone) },
       );
       const vdi: LocalImage = { ...rawImage, path: `${rawImage.path}.vdi`, format: "vdi" };
-      await writeFile(vdi.path, Buffer.concat([Buffer.alloc(0x40), Buffer.from([0x7f, 0x10, 0xda, 0xbe])]));
+      const dynamic = Buffer.alloc(0x50);
+      dynamic.writeUInt32LE(0xbeda107f, 0x40);
+      dynamic.writeUInt32LE(1, 0x4c);
+      await writeFile(vdi.path, dynamic);
       await truncate(vdi.path, MIB);
       await create({ instanceUuid: UUID, name: "vdi", sizeBytes: MIB, image: vdi });
       const sizes = Object.fromEntries((await disks.list(UUID)).map((disk) => [disk.name, disk.virtualSizeBytes]));

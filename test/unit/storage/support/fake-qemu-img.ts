@@ -33,7 +33,7 @@ export class FakeQemuImg implements CommandRunner {
   }
 
   async #act(words: readonly string[], argv: readonly string[], options: CommandOptions): Promise<string> {
-    const plain = words.filter((word, i) => !word.startsWith("-") && !/^-[fFOb]$/.test(words[i - 1] ?? ""));
+    const plain = words.filter((word, i) => !word.startsWith("-") && !/^-[fFObo]$/.test(words[i - 1] ?? ""));
     const [verb, first = "", second = ""] = plain;
     const option = (name: string): string | undefined =>
       words.includes(name) ? words[words.indexOf(name) + 1] : undefined;
@@ -60,6 +60,11 @@ export class FakeQemuImg implements CommandRunner {
         return "{}";
       case "convert":
         options.onStdout?.(Buffer.from("    (0.00/100%)\r    (50.00/100%)\r"));
+        if (words.includes("-n")) {
+          const { size } = await stat(second);
+          await create(second, "raw", size, undefined, undefined, await contentOf(first, option("-f")));
+          return "";
+        }
         await create(
           second,
           option("-O"),
@@ -79,6 +84,8 @@ export class FakeQemuImg implements CommandRunner {
         });
         return "";
       }
+      case "fallocate":
+        return "";
       default:
         throw failure(argv, 1);
     }
