@@ -5,7 +5,9 @@ import { fileURLToPath } from "node:url";
 import * as main from "hypervise";
 import { FAKE_PRESETS } from "hypervise/fake";
 import * as fake from "hypervise/fake";
+import * as firewall from "hypervise/firewall";
 import * as kvm from "hypervise/kvm";
+import * as libvirt from "hypervise/libvirt";
 import * as network from "hypervise/network";
 import * as qmp from "hypervise/qmp";
 import * as storage from "hypervise/storage";
@@ -31,6 +33,14 @@ const PARTS: Readonly<Record<string, () => string>> = {
   "driver-timeouts": () => timeoutTable("driver/timeouts.ts", "DriverTimeouts", main.DEFAULT_TIMEOUTS),
   "kvm-timeouts": () => timeoutTable("kvm/timeouts.ts", "KvmTimeouts", kvm.DEFAULT_KVM_TIMEOUTS),
   "qmp-timeouts": () => timeoutTable("qmp/timeouts.ts", "QmpTimeouts", qmp.DEFAULT_QMP_TIMEOUTS),
+  "libvirt-timeouts": () =>
+    timeoutTable("libvirt/rpc/timeouts.ts", "LibvirtTimeouts", libvirt.DEFAULT_LIBVIRT_TIMEOUTS),
+  "nwfilter-timeouts": () =>
+    timeoutTable(
+      "firewall/nwfilter/nwfilter-firewall-driver.ts",
+      "NwfilterTimeouts",
+      firewall.DEFAULT_NWFILTER_TIMEOUTS,
+    ),
   "agent-timeouts": () => timeoutTable("qmp/timeouts.ts", "GuestAgentTimeouts", qmp.DEFAULT_GUEST_AGENT_TIMEOUTS),
 };
 
@@ -148,6 +158,8 @@ const ENTRIES: Readonly<Record<string, object>> = {
   hypervise: main,
   "hypervise/fake": fake,
   "hypervise/kvm": kvm,
+  "hypervise/firewall": firewall,
+  "hypervise/libvirt": libvirt,
   "hypervise/qmp": qmp,
   "hypervise/storage": storage,
   "hypervise/network": network,

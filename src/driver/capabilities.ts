@@ -44,7 +44,9 @@ export const FACET_REQUIREMENTS: { readonly [F in FacetName]: readonly Hyperviso
 };
 
 export interface DriverFlags {
-  /** `spawn` takes `adminPassword` and `injectedFiles`. */
+  /** Guests can have a config drive, if the driver has a `ConfigDriveBuilder`. It takes `adminPassword` and `injectedFiles`, too. */
+  readonly configDrive: boolean;
+  /** `spawn` takes `adminPassword` and `injectedFiles` for guests without a config drive. */
   readonly injectAtSpawn: boolean;
   /** A running guest's root disk can be copied without stopping it. */
   readonly liveSnapshot: boolean;
@@ -71,6 +73,7 @@ export function capabilitiesOf(features: ReadonlySet<HypervisorFeature>): Driver
   return Object.freeze({
     facets: Object.freeze(facets),
     flags: Object.freeze({
+      configDrive: features.has("configDrive"),
       injectAtSpawn: features.has("injectAtSpawn"),
       liveSnapshot: features.has("liveDiskCopy"),
       multiattach: facets.volumes,

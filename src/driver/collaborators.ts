@@ -1,6 +1,7 @@
 /** What an embedder may bring to a driver in place of the defaults. */
 import type { Clock, StateStore } from "../core/index.js";
 import type {
+  ConfigDriveBuilder,
   DiskBackend,
   ExportedFiles,
   ImageStore,
@@ -14,6 +15,8 @@ import type { VifPlugger } from "../network/index.js";
 export interface Collaborators {
   readonly images: ImageStore;
   readonly disks: DiskBackend;
+  /** Makes config drives. Absent: the driver has none. */
+  readonly configDrives?: ConfigDriveBuilder;
   /** At most one connector a type. */
   readonly volumes: readonly VolumeConnector[];
   readonly vifs: VifPlugger;

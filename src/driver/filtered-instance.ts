@@ -13,7 +13,8 @@ function filteredPort({ vif, backend }: PluggedVif): FilteredPort {
   return {
     id,
     macAddress,
-    ...(backend.type === "tap" ? { deviceName: backend.deviceName, bridge: backend.bridge } : {}),
+    ...(backend.type === "tap" ? { deviceName: backend.deviceName } : {}),
+    ...(backend.type === "tap" && backend.bridge !== undefined ? { bridge: backend.bridge } : {}),
     ...(fixedIps === undefined ? {} : { fixedIps }),
     ...(allowedAddressPairs === undefined ? {} : { allowedAddressPairs }),
     ...(network.subnets === undefined ? {} : { subnets: network.subnets }),

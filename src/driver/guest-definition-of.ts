@@ -40,10 +40,10 @@ export function guestDefinitionOf(parts: DefinedParts): GuestDefinition {
 
 /** A disk of the instance's own as the guest has it. */
 export function guestDiskOf(disk: InstanceDisk, tuning?: DiskTuning): GuestDisk {
-  const { name, source, bus, deviceName, bootIndex, limits } = disk;
+  const { name, source, bus, deviceName, bootIndex, limits, deviceType = "disk", readOnly = false } = disk;
   const tuned = limits === undefined ? tuning : withLimits(tuning, limits);
   return {
-    ...{ id: name, source, bus, deviceType: "disk", deviceName, readOnly: false, shareable: false },
+    ...{ id: name, source, bus, deviceType, deviceName, readOnly, shareable: false },
     ...(bootIndex === undefined ? {} : { bootIndex }),
     ...(tuned === undefined ? {} : { tuning: tuned }),
   };

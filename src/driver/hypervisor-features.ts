@@ -22,6 +22,7 @@ export const HYPERVISOR_FEATURES = [
   "guestAgent",
   "migration",
   "injectAtSpawn",
+  "configDrive",
   "hostCpuStatistics",
   "compareCpu",
   "hotplugVcpu",

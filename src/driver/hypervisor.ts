@@ -1,5 +1,6 @@
 /** The host half of the seam between the shared choreography and one hypervisor: mechanism only, no order of steps, no undoing. */
 import type { Clock, CommonOptions } from "../core/index.js";
+import type { SecretStore } from "../storage/index.js";
 import type { Guest } from "./guest.js";
 import type { GuestDefinition } from "./guest-definition.js";
 import type { CpuComparison } from "./facets/host.js";
@@ -42,6 +43,8 @@ export interface HypervisorContext {
   readonly clock: Clock;
   /** Called with each event in order; never blocks and never throws. Set before `open` resolves: no event after that is lost. */
   readonly onEvent: (event: HypervisorEvent) => void;
+  /** Where the secrets are that definitions name by their ids. Absent: there are none. */
+  readonly secrets?: SecretStore;
 }
 
 /**

@@ -5,6 +5,8 @@ export type { DriverParts } from "./create-host-context.js";
 export { capabilitiesOf, FACET_NAMES, FACET_REQUIREMENTS } from "./capabilities.js";
 export type { DriverCapabilities, DriverFlags } from "./capabilities.js";
 export type { Collaborators } from "./collaborators.js";
+export { CONFIG_DRIVE_BUSES } from "./config-drive.js";
+export type { ConfigDrive, ConfigDriveBus } from "./config-drive.js";
 export type {
   ComputeDriver,
   DestroyOptions,
@@ -14,6 +16,13 @@ export type {
   SpawnPlan,
 } from "./compute-driver.js";
 export type { ConsoleAddress, ConsoleLog, Screenshot } from "./console.js";
+export { blockDevicesOf, mapBlockDevices, stripDevice } from "./block-device-mapping.js";
+export type {
+  BlockDeviceMapping,
+  MapBlockDevicesRequest,
+  MappedBlockDevices,
+  MappedVolume,
+} from "./block-device-mapping.js";
 export { checkDeviceName, deviceNameAt, devicePrefix, nextDeviceName } from "./device-names.js";
 export * from "./errors.js";
 export { LIFECYCLE_TRANSITIONS } from "./events.js";

@@ -9,13 +9,17 @@ import type { Vif, VifBackend } from "../network/index.js";
 
 /** A disk that the host's `DiskBackend` keeps for the instance. Its place in the guest is fixed when it is made. */
 export interface InstanceDisk {
-  /** Name in the back end, and id in the guest: `root`, `ephemeral0`, `swap`, `rescue`. */
+  /** Name in the back end, and id in the guest: `root`, `ephemeral0`, `swap`, `rescue`, `config`, `config.rescue`. */
   readonly name: string;
   readonly sizeBytes: number;
   readonly source: DiskSource;
   readonly deviceName: string;
   readonly bus: DiskBus;
   readonly bootIndex?: number;
+  /** Default `disk`. */
+  readonly deviceType?: DeviceType;
+  /** Default false. */
+  readonly readOnly?: boolean;
   /** Set by `setDiskLimits`, in place of those of `spec.diskTuning`. */
   readonly limits?: DiskLimits;
 }

@@ -1,8 +1,9 @@
 /** What an embedder asks for: an instance, its flavor, image, block devices and ports. */
 import type { JsonObject, Secret } from "../core/index.js";
+import type { ConfigDrive } from "./config-drive.js";
 import type { DiskTuning } from "./disk-tuning.js";
 import type { GuestHardware } from "./guest-hardware.js";
-import type { VolumeConnection } from "../storage/index.js";
+import type { EphemeralFormat, VolumeConnection } from "../storage/index.js";
 import type { Vif } from "../network/index.js";
 
 /** How an instance is named in every call. Platform ids (domain id, pid) never leave a driver. */
@@ -27,9 +28,9 @@ export interface Flavor {
   readonly memoryMiB: number;
   /** Size of the root disk; 0: the size of the image. */
   readonly rootGiB: number;
-  /** Size of one extra empty disk; 0 or absent: none. */
+  /** Size of one extra disk, with the file system that the spec names; 0 or absent: none. */
   readonly ephemeralGiB?: number;
-  /** Size of a swap disk; 0 or absent: none. */
+  /** Size of a disk that the guest can swap to at once; 0 or absent: none. */
   readonly swapMiB?: number;
   /** `sockets * cores * threads` equals `vcpus`. */
   readonly cpuTopology?: CpuTopology;
@@ -95,9 +96,13 @@ export interface InstanceSpec extends InstanceRef {
   readonly platform?: Readonly<Record<string, JsonObject>>;
   /** Gives the guest a channel for the QEMU guest agent. Default true. */
   readonly guestAgent?: boolean;
-  /** Set in the guest at first boot, where the capability `injectAtSpawn` is there. */
+  /** A drive that tells the guest what it is, where the capability `configDrive` is there. */
+  readonly configDrive?: ConfigDrive;
+  /** The file system that the ephemeral disk is made with, labelled `ephemeral0`; `none`: it is empty. Default `ext4`. */
+  readonly ephemeralFormat?: EphemeralFormat | "none";
+  /** For the guest's administrator: told by the config drive if there is one; otherwise set before the first boot, where the capability `injectAtSpawn` is there. */
   readonly adminPassword?: string | Secret;
-  /** Written into the guest before it boots, where the capability `injectAtSpawn` is there. At most 16 files of 1 MiB. */
+  /** For the guest to write, or written for it, by the same ways as `adminPassword`. At most 16 files of 1 MiB. */
   readonly injectedFiles?: readonly InjectedFile[];
   /** Kept with the instance and handed back; not shown to the guest. At most 128 entries of 255 characters. */
   readonly metadata?: Readonly<Record<string, string>>;

@@ -15,6 +15,7 @@ export interface Stoppable {
 const NO_CAPABILITIES: DriverCapabilities = Object.freeze({
   facets: Object.freeze(Object.fromEntries(FACET_NAMES.map((name) => [name, false])) as Record<FacetName, boolean>),
   flags: Object.freeze({
+    configDrive: false,
     injectAtSpawn: false,
     liveSnapshot: false,
     multiattach: false,

@@ -3,7 +3,7 @@ import { check } from "../core/index.js";
 import type { Check } from "../core/index.js";
 import { diskLimitsCheck } from "./validate-disk-tuning.js";
 import { checkCpuModel } from "./operations/host-cpu.js";
-import { InvalidArgumentError } from "../core/index.js";
+import { InvalidArgumentError, Secret } from "../core/index.js";
 import { instanceName } from "./operation-options.js";
 import type { InstanceDisk, InstanceRecord } from "./instance-record.js";
 import type { InstanceRef } from "./instance-spec.js";
@@ -14,6 +14,16 @@ import type { StoredSpec } from "./validate-instance-spec.js";
 const jsonObject = check.json() as unknown as Check<LiveMigrateData["record"]>;
 const diskName = check.string({ max: 64, charset: "name" });
 const hostName = check.string({ max: 255 });
+
+/** As base64, of a drive of 48 MiB of files at most; no error shows it. */
+const packedDrive: Check<string> = (value, path) => {
+  if (typeof value === "string" && value.length <= 72 * 1_048_576 && /^[A-Za-z0-9+/]*={0,2}$/.test(value)) return value;
+  throw new InvalidArgumentError({
+    field: path,
+    value: Secret.of("a config drive"),
+    expected: "a packed config drive",
+  });
+};
 
 const shape: Check<LiveMigrateData> = check.object({
   version: check.oneOf([1] as const),
@@ -28,6 +38,7 @@ const shape: Check<LiveMigrateData> = check.object({
   storageToken: check.optional(check.string({ max: 128, charset: "name" })),
   sharedStorage: check.optional(check.boolean()),
   copyDisks: check.optional(check.array(diskName, { max: 256 })),
+  configDriveSecret: check.optional(packedDrive),
   token: check.optional(jsonObject),
 });
 

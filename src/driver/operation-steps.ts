@@ -10,6 +10,7 @@ import type { HostContext } from "./host-context.js";
 import type { InstanceRef } from "./instance-spec.js";
 import { limited, powerStateOf, startGuest } from "./guest-actions.js";
 import type { Operation } from "./operation.js";
+import { placeOfDisk } from "./plan-spawn.js";
 import type { PlannedDisk, PlannedVolume } from "./plan-spawn.js";
 
 /** Writes the instance's record; what stood there comes back when the operation fails. */
@@ -37,11 +38,13 @@ export async function createDisk(
 ): Promise<InstanceDisk> {
   const { disks } = operation.host.collaborators;
   const { uuid } = operation.instance;
-  const { imageId: _imageId, ...place } = planned;
+  const { guestFormat } = planned;
+  const place = placeOfDisk(planned);
   const kept = (await disks.list(uuid)).find((disk) => disk.name === planned.name);
   if (kept !== undefined) return { ...place, sizeBytes: kept.virtualSizeBytes, source: kept.source };
   const sizeBytes = Math.max(planned.sizeBytes, image?.virtualSizeBytes ?? 0);
-  const request = { instanceUuid: uuid, name: planned.name, sizeBytes, ...(image === undefined ? {} : { image }) };
+  const content = image === undefined ? (guestFormat === undefined ? {} : { guestFormat }) : { image };
+  const request = { instanceUuid: uuid, name: planned.name, sizeBytes, ...content };
   const source = await operation.effect("disk", { uuid, name: planned.name }, () =>
     disks.create(request, { signal: operation.signal, onProgress: transferProgress(operation, "disks") }),
   );

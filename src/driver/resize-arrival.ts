@@ -12,8 +12,9 @@ import { checkPlan } from "./check-plan.js";
 import { guestDefinitionOf } from "./guest-definition-of.js";
 import { InstanceExistsError, ResizeError } from "./errors.js";
 import type { InstanceRecord } from "./instance-record.js";
+import { CONFIG_DISK } from "./plan-config-drive.js";
 import type { Operation } from "./operation.js";
-import { emptyDrivesOf, planSpawn } from "./plan-spawn.js";
+import { emptyDrivesOf, planSpawn, SWAP_DISK } from "./plan-spawn.js";
 import type { ResizeTicket } from "./facets/redefinition.js";
 import { storedSpec, validateInstanceSpec } from "./validate-instance-spec.js";
 import { fetchKernel } from "./operations/spawn.js";
@@ -28,7 +29,8 @@ export async function arrive(operation: Operation, ticket: ResizeTicket, powerOn
   checkPlan(host, plan);
   const present = new Map((await backEnd.list(uuid)).map((disk) => [disk.name, disk]));
   for (const { name } of ticket.disks) {
-    if (!present.has(name)) throw new ResizeError(`the disk ${name} is not on this host's storage`, { device: name });
+    if (!present.has(name) && name !== SWAP_DISK)
+      throw new ResizeError(`the disk ${name} is not on this host's storage`, { device: name });
   }
   let record: InstanceRecord = {
     version: 1,
@@ -46,10 +48,18 @@ export async function arrive(operation: Operation, ticket: ResizeTicket, powerOn
   const kernel = await fetchKernel(operation, spec);
   if (kernel !== undefined) record = { ...record, kernel };
   for (const disk of plan.disks) {
+    // What a swap area's header says is its size: another size is another area. The source has the old one parked.
+    if (disk.name === SWAP_DISK && present.get(SWAP_DISK)?.virtualSizeBytes !== disk.sizeBytes)
+      await backEnd.remove(uuid, SWAP_DISK);
     const kept = await createDisk(operation, disk, undefined);
     const sizeBytes = Math.max(kept.sizeBytes, disk.sizeBytes);
     if (sizeBytes > kept.sizeBytes) await backEnd.resize(uuid, disk.name, sizeBytes, { signal });
     record = { ...record, disks: [...record.disks, { ...kept, sizeBytes }] };
+  }
+  const drive = present.get(CONFIG_DISK);
+  if (plan.configDrive !== undefined && drive !== undefined) {
+    const kept = { ...plan.configDrive, sizeBytes: drive.virtualSizeBytes, source: drive.source };
+    record = { ...record, disks: [...record.disks, kept] };
   }
   for (const volume of plan.volumes)
     record = { ...record, volumes: [...record.volumes, await connectVolume(operation, volume)] };

@@ -8,6 +8,7 @@ import { InvalidStateError, ResizeError } from "./errors.js";
 import { checkHardwareFits } from "./hardware-fit.js";
 import { isInMemory, requireGuest, requireState } from "./guest-actions.js";
 import type { JsonObject } from "../core/index.js";
+import { guestFormatOf, SWAP_DISK } from "./plan-spawn.js";
 import type { Operation } from "./operation.js";
 import { disconnectVolume } from "./effects.js";
 import { redefineGuest } from "./redefine-guest.js";
@@ -106,14 +107,15 @@ async function growDisks(
       operation.throwIfAborted();
       const present = before.get(disk.name);
       if (present !== undefined && "source" in disk) {
-        if (disk.sizeBytes >= present.sizeBytes) {
+        // What a swap area's header says is its size: another size is another area.
+        if (disk.name === SWAP_DISK ? disk.sizeBytes === present.sizeBytes : disk.sizeBytes >= present.sizeBytes) {
           if (disk.sizeBytes > present.sizeBytes) await backEnd.resize(uuid, disk.name, disk.sizeBytes, { signal });
           made.push(disk);
           continue;
         }
         await backEnd.remove(uuid, disk.name);
       }
-      made.push(await createDisk(operation, disk, undefined));
+      made.push(await createDisk(operation, { ...disk, ...guestFormatOf(disk.name, record.spec) }, undefined));
     }
     return made;
   });

@@ -5,6 +5,7 @@ import { flavorCheck } from "./validate-instance-spec.js";
 import type { Flavor } from "./instance-spec.js";
 import type { InstanceDisk, InstanceRecord } from "./instance-record.js";
 import { nextDeviceName } from "./device-names.js";
+import { guestFormatOf } from "./plan-spawn.js";
 import type { PlannedDisk } from "./plan-spawn.js";
 import { ResizeError } from "./errors.js";
 import type { ResizeTicket } from "./facets/redefinition.js";
@@ -28,7 +29,7 @@ export const ticketCheck: Check<ResizeTicket> = check.object({
 
 /** The disks of the record as the flavor wants them. A disk's `sizeBytes` is what it must grow to. @throws ResizeError when one would shrink. */
 export function resizedDisks(
-  record: Pick<InstanceRecord, "disks" | "volumes" | "emptyDrives">,
+  record: Pick<InstanceRecord, "spec" | "disks" | "volumes" | "emptyDrives">,
   flavor: Flavor,
 ): readonly (InstanceDisk | PlannedDisk)[] {
   const resized = record.disks.flatMap((disk): readonly InstanceDisk[] => {
@@ -42,7 +43,7 @@ export function resizedDisks(
     if (sizeBytes === 0 || record.disks.some((disk) => disk.name === name)) return [];
     const deviceName = nextDeviceName("virtio", taken);
     taken.add(deviceName);
-    return [{ name, sizeBytes, deviceName, bus: "virtio" }];
+    return [{ name, sizeBytes, deviceName, bus: "virtio", ...guestFormatOf(name, record.spec) }];
   });
   return [...resized, ...missing];
 }

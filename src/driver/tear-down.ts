@@ -9,6 +9,8 @@ import type { InstanceRef } from "./instance-spec.js";
 import { isInMemory, killGuest, powerStateOf } from "./guest-actions.js";
 import type { VolumeConnection } from "../storage/index.js";
 import type { Vif } from "../network/index.js";
+import { RESCUE_CONFIG_DISK } from "./plan-config-drive.js";
+import { RESCUE_DISK } from "./guest-definition-of.js";
 
 export interface TearDownRequest {
   readonly instance: InstanceRef;
@@ -65,8 +67,8 @@ async function removeDisks(host: HostContext, uuid: string): Promise<void> {
 }
 
 /** What is kept is what the instance would start from again. */
-function keepDisks(host: HostContext, uuid: string): Promise<void> {
-  return host.collaborators.disks.remove(uuid, "rescue");
+async function keepDisks(host: HostContext, uuid: string): Promise<void> {
+  for (const name of [RESCUE_DISK, RESCUE_CONFIG_DISK]) await host.collaborators.disks.remove(uuid, name);
 }
 
 /** What is there and what was about to be. */

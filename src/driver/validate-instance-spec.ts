@@ -2,6 +2,8 @@
 import { check, InvalidArgumentError } from "../core/index.js";
 import type { Check, Secret } from "../core/index.js";
 import { blockDeviceCheck } from "./validate-volume.js";
+import { configDriveCheck, injectedFilesCheck } from "./validate-config-drive.js";
+import { EPHEMERAL_FORMATS } from "../storage/index.js";
 import { FIRMWARES, MACHINES } from "./instance-spec.js";
 import type { Flavor, InstanceSpec } from "./instance-spec.js";
 import { instanceName } from "./operation-options.js";
@@ -24,7 +26,6 @@ export const imageIdCheck: Check<string> = check.string({ max: 255, charset: "na
 export const passwordCheck = check.secret({ max: 255 });
 
 const MAX_GIB = 1_048_576;
-const MAX_INJECTED_BYTES = 1_048_576;
 
 const topology = check.object({
   sockets: check.integer({ min: 1, max: 1024 }),
@@ -57,13 +58,6 @@ export const flavorCheck: Check<Flavor> = (value, path) => {
   return flavor;
 };
 
-const bytes = check.guarded((value): value is Uint8Array => value instanceof Uint8Array, "bytes");
-const contents = check.refine(
-  bytes,
-  (value) => value.byteLength <= MAX_INJECTED_BYTES,
-  `at most ${MAX_INJECTED_BYTES} bytes`,
-);
-
 const shape = check.object({
   uuid: check.uuid(),
   name: instanceName,
@@ -84,13 +78,10 @@ const shape = check.object({
   diskTuning: check.optional(diskTuningCheck),
   platform: check.optional(platformCheck),
   guestAgent: check.optional(check.boolean()),
+  configDrive: check.optional(configDriveCheck),
+  ephemeralFormat: check.optional(check.oneOf([...EPHEMERAL_FORMATS, "none"])),
   adminPassword: check.optional(passwordCheck),
-  injectedFiles: check.optional(
-    check.array(
-      check.object({ path: check.absolutePath(), contents: check.map(contents, (value) => Uint8Array.from(value)) }),
-      { max: 16 },
-    ),
-  ),
+  injectedFiles: check.optional(injectedFilesCheck),
   metadata: check.optional(
     check.record(check.string({ max: 255 }), check.string({ min: 0, max: 255, charset: "text" }), { max: 128 }),
   ),
@@ -109,10 +100,11 @@ export function validateInstanceSpec(value: unknown): ValidSpec {
     (device) => device.connection?.volumeId,
     (i) => `spec.blockDevices[${i}].connection.volumeId`,
   );
+  const named: readonly { readonly deviceName?: string }[] = [...devices, spec.configDrive ?? {}];
   unique(
-    devices,
-    (device) => device.deviceName,
-    (i) => `spec.blockDevices[${i}].deviceName`,
+    named,
+    ({ deviceName }) => deviceName,
+    (i) => (i < devices.length ? `spec.blockDevices[${i}].deviceName` : "spec.configDrive.deviceName"),
   );
   unique(
     vifs,

@@ -1,7 +1,7 @@
 /** Checks of ports. */
 import { check } from "../core/index.js";
 import type { Check } from "../core/index.js";
-import { NIC_MODELS } from "../network/index.js";
+import { MACVTAP_MODES, NIC_MODELS } from "../network/index.js";
 import type { Vif } from "../network/index.js";
 import { tagCheck } from "./validate-volume.js";
 
@@ -17,6 +17,9 @@ const subnet = check.object({
   gateway: check.optional(check.ipAddress()),
   dnsServers: check.optional(check.array(check.ipAddress(), { max: 16 })),
   dhcpServer: check.optional(check.ipAddress()),
+  hostRoutes: check.optional(
+    check.array(check.object({ destination: check.cidr(), nextHop: check.ipAddress() }), { max: 64 }),
+  ),
 });
 
 const network = check.object({
@@ -24,6 +27,12 @@ const network = check.object({
   label: check.optional(check.string({ max: 255 })),
   mtu: check.optional(check.integer({ min: 68, max: 65_535 })),
   subnets: check.optional(check.array(subnet, { max: 32 })),
+});
+
+const bandwidthLimit = check.object({
+  averageKBps: check.integer({ min: 1, max: 4_000_000 }),
+  peakKBps: check.optional(check.integer({ min: 1, max: 4_000_000 })),
+  burstKiB: check.optional(check.integer({ min: 1, max: 1_048_576 })),
 });
 
 const common = {
@@ -42,6 +51,9 @@ const common = {
   tag: check.optional(tagCheck),
   queues: check.optional(check.integer({ min: 1, max: 256 })),
   bootIndex: check.optional(check.integer({ min: 0, max: 255 })),
+  bandwidth: check.optional(
+    check.object({ inbound: check.optional(bandwidthLimit), outbound: check.optional(bandwidthLimit) }),
+  ),
 };
 
 /** A port as an embedder gives it. */
@@ -51,6 +63,28 @@ export const vifCheck: Check<Vif> = check.variants("type", {
     ...common,
     bridge: interfaceName,
     deviceName: check.optional(interfaceName),
+  }),
+  ovs: check.object({
+    type: check.oneOf(["ovs"]),
+    ...common,
+    bridge: interfaceName,
+    deviceName: check.optional(interfaceName),
+    interfaceId: check.optional(check.string({ max: 64, charset: "name" })),
+    vlan: check.optional(check.integer({ min: 1, max: 4094 })),
+  }),
+  macvtap: check.object({
+    type: check.oneOf(["macvtap"]),
+    ...common,
+    parentInterface: interfaceName,
+    mode: check.optional(check.oneOf(MACVTAP_MODES)),
+    deviceName: check.optional(interfaceName),
+  }),
+  tap: check.object({ type: check.oneOf(["tap"]), ...common, deviceName: interfaceName }),
+  vhostUser: check.object({
+    type: check.oneOf(["vhostUser"]),
+    ...common,
+    socketPath: check.absolutePath(),
+    server: check.optional(check.oneOf(["switch", "hypervisor"])),
   }),
   user: check.object({ type: check.oneOf(["user"]), ...common }),
 });

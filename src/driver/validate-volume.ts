@@ -5,6 +5,7 @@ import { DEVICE_TYPES, DISK_BUSES } from "./instance-spec.js";
 import type { BlockDevice } from "./instance-spec.js";
 import { checkDeviceName } from "./device-names.js";
 import { diskTuningCheck } from "./validate-disk-tuning.js";
+import { encryptionCheck } from "../storage/index.js";
 import type { VolumeConnection } from "../storage/index.js";
 
 const data = check.map(check.json(), (value, path): JsonObject => {
@@ -20,6 +21,7 @@ export const connectionCheck: Check<VolumeConnection> = check.object({
   data,
   readOnly: check.optional(check.boolean()),
   multiattach: check.optional(check.boolean()),
+  encryption: check.optional(encryptionCheck),
 });
 
 /** Device role tags, for disks and ports alike. */

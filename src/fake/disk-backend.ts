@@ -46,7 +46,7 @@ export class FakeDiskBackend implements DiskBackend {
         virtualSizeBytes,
         allocatedBytes: this.#storage.thick ? virtualSizeBytes : Math.min(THIN_BYTES, virtualSizeBytes),
         content: base?.content ?? EMPTY,
-        backing: image?.path,
+        backing: request.format === "raw" || request.layout === "flat" ? undefined : image?.path,
         complete: false,
       });
       try {

@@ -6,6 +6,7 @@ import type { AllFacets, Collaborators, ComputeDriver, DriverTimeouts, Hyperviso
 import { CallJournal, DEFAULT_CALL_LIMIT, uuidOf } from "./call-journal.js";
 import type { DriverCall } from "./call-journal.js";
 import { FULL_MACHINE } from "./check-definition.js";
+import { FakeConfigDriveBuilder } from "./config-drive-builder.js";
 import { FakeDiskBackend } from "./disk-backend.js";
 import { DRIVER_METHODS } from "./fault-points.js";
 import type { DriverMethod } from "./fault-points.js";
@@ -215,6 +216,7 @@ export function createFakeCollaborators(process: FakeProcess, state?: StateStore
     state: new FakeStateStore(process, state),
     clock: process.clock,
     files: new FakeExportedFiles(process),
+    configDrives: new FakeConfigDriveBuilder(process),
     volumeHostProperties: () =>
       Promise.resolve({
         hostname: name,

@@ -48,6 +48,7 @@ const SEAM_POINTS = {
     ],
     partial: ["create", "removeAll", "exportDisk", "park", "restore"],
   },
+  configDrives: { whole: ["pack"], partial: ["build", "unpack"] },
   volumes: { whole: ["disconnect", "extend"], partial: ["connect"] },
   vifs: { whole: ["unplug"], partial: ["plug"] },
   firewall: {

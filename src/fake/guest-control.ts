@@ -1,4 +1,6 @@
 /** A test's hand on a simulated guest: what happens to it that no driver asked for, and what is in it. */
+import { configDriveIn } from "./config-drive-builder.js";
+import type { FakeConfigDrive } from "./config-drive-builder.js";
 import { Secret } from "../core/index.js";
 import { DiskNotFoundError } from "../driver/index.js";
 import type { GuestDefinition, PowerState } from "../driver/index.js";
@@ -108,6 +110,12 @@ export class GuestControl {
   /** What is on a disk: where it came from (`image:<id>`), then what was written, oldest first. */
   read(diskId: string): Content {
     return this.#file(diskId).content;
+  }
+
+  /** What the guest finds on its config drive; undefined when it has none. */
+  configDrive(): FakeConfigDrive | undefined {
+    const files = this.#record.definition.disks.map(({ source }) => this.host.resolve(source));
+    return files.flatMap((file) => (typeof file === "object" ? (configDriveIn(file.content) ?? []) : []))[0];
   }
 
   /** Whether a user of the guest has this password. */

@@ -3,6 +3,7 @@ import { ConflictError } from "../core/index.js";
 import type { Clock, Secret } from "../core/index.js";
 import { InstanceNotFoundError } from "../driver/index.js";
 import type { CpuModel, EventCause, HypervisorEvent, LifecycleTransition, NumaCell } from "../driver/index.js";
+import { isLocalSource } from "../storage/index.js";
 import type { DiskSource } from "../storage/index.js";
 import type { DiskLocks } from "./disk-locks.js";
 import { DEFAULT_BEHAVIOUR } from "./guest-behaviour.js";
@@ -219,7 +220,7 @@ export class FakeHost {
   /** The file behind a disk source. `foreign`: not of this world, taken as it is; undefined: there is none, or it is not connected here. */
   resolve(source: DiskSource | undefined): FakeFile | "foreign" | undefined {
     if (source === undefined) return undefined;
-    if (source.type === "nbd") return "foreign";
+    if (!isLocalSource(source)) return "foreign";
     const { path } = source;
     const volumes = this.world.volumes;
     if (path.startsWith(volumes.devicePrefix)) {

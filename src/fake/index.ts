@@ -4,6 +4,8 @@ export type { FakeCapabilities, FakeDriverOptions, FakeParts } from "./driver.js
 export { DEFAULT_CALL_LIMIT } from "./call-journal.js";
 export type { DriverCall } from "./call-journal.js";
 export { FakeDiskBackend } from "./disk-backend.js";
+export { FakeConfigDriveBuilder } from "./config-drive-builder.js";
+export type { FakeConfigDrive } from "./config-drive-builder.js";
 export { FakeExportedFiles } from "./exported-files.js";
 export { FakeFaultError, FakeInvariantError, FakeProcessCrashedError, FakeUnreachableError } from "./errors.js";
 export { EventFaults } from "./events.js";

@@ -60,9 +60,10 @@ export class FakeVifPlugger implements VifPlugger {
   }
 
   #newPort(vif: Vif, owner: string): PluggedPort {
-    const { id, type, macAddress, queues = 1 } = vif;
+    if (vif.type !== "bridge" && vif.type !== "user") throw new NotSupportedError({ capability: `vif.${vif.type}` });
+    const { id, macAddress, queues = 1 } = vif;
     const addresses = (vif.fixedIps ?? []).map(({ address }) => `${address}/${address.includes(":") ? 64 : 24}`);
-    const common = { id, owner, type, macAddress, queues, addresses };
+    const common = { id, owner, type: vif.type, macAddress, queues, addresses };
     if (vif.type === "user") return { ...common, deviceName: "", bridge: "", bridged: false };
     const { bridge, deviceName = `tap${id.slice(0, 11)}` } = vif;
     const { bridges } = this.#host.options;

@@ -1,6 +1,6 @@
 /** How a simulated host reaches the volumes of the world. */
 import { InvalidArgumentError } from "../core/index.js";
-import { VolumeConnectError } from "../storage/index.js";
+import { VolumeConnectError, withEncryption } from "../storage/index.js";
 import type { DiskSource, VolumeConnection, VolumeConnectOptions, VolumeConnector } from "../storage/index.js";
 import { FakeUnreachableError } from "./errors.js";
 import type { FaultPoint } from "./fault-points.js";
@@ -53,9 +53,11 @@ export class FakeVolumeConnector implements VolumeConnector {
       this.#host.volumes.set(volumeId, volume);
       await halfway();
       volume.users.add(instanceUuid);
-      return this.type === "fake"
-        ? { type: "block", path: `${this.#host.world.volumes.devicePrefix}${volumeId}`, format: file.format }
-        : { type: "file", path: file.path, format: file.format };
+      const source: DiskSource =
+        this.type === "fake"
+          ? { type: "block", path: `${this.#host.world.volumes.devicePrefix}${volumeId}`, format: file.format }
+          : { type: "file", path: file.path, format: file.format };
+      return withEncryption(source, connection);
     });
   }
 

@@ -245,6 +245,12 @@ const PACKAGES: { readonly [command: string]: string } = {
   genisoimage: "genisoimage",
   xorriso: "xorriso",
   cryptsetup: "cryptsetup-bin",
+  lvm: "lvm2",
+  rbd: "ceph-common",
+  ceph: "ceph-common",
+  prlimit: "util-linux",
+  fallocate: "util-linux",
+  blkdiscard: "util-linux",
   libvirtd: "libvirt-daemon-system",
   virsh: "libvirt-clients",
 };

@@ -1,6 +1,8 @@
 /** The face of src/host: the operating system. Native packages are loaded on first use, never by importing this. */
 export { ensureDirectory, readJsonFile, removeFile, writeFileAtomic } from "./atomic-file.js";
 export type { WriteFileOptions } from "./atomic-file.js";
+export { ByteStream } from "./byte-stream.js";
+export type { ByteSink, ByteStreamOptions } from "./byte-stream.js";
 export { SystemCommandRunner, systemCommandRunner } from "./command.js";
 export type { CommandOptions, CommandResult, CommandRunner, SystemCommandRunnerOptions } from "./command.js";
 export {
@@ -26,9 +28,11 @@ export { defaultIoctl } from "./ioctl.js";
 export type { Ioctl, IoctlBackend } from "./ioctl.js";
 export { declareFunction, lastError, loadKoffi } from "./koffi.js";
 export type { Koffi, LoadPackage, NativeFunction } from "./koffi.js";
+export { openMacvtap } from "./macvtap.js";
 export { MAX_LINK_NAME, checkLinkName } from "./link-name.js";
-export { deleteLink, linkExists, setLinkDown, setLinkMaster, setLinkUp } from "./link.js";
-export type { LinkOptions } from "./link.js";
+export { linkExists } from "./link.js";
+export { PrivateFile } from "./private-file.js";
+export type { PrivateFileOptions } from "./private-file.js";
 export { identityOf, isAlive, killProcess, readProcess, waitForExit } from "./process.js";
 export type { ProcessIdentity, ProcessInfo, WaitForExitOptions } from "./process.js";
 export { checkCpus, defaultAffinitySetter, onlineCpus, parseCpuList, setThreadAffinity } from "./thread-affinity.js";

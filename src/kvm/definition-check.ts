@@ -11,7 +11,7 @@ import {
   platformCheck,
 } from "../driver/index.js";
 import type { GuestDefinition, GuestDisk, GuestNic } from "../driver/index.js";
-import { DISK_SOURCE_FORMATS } from "../storage/index.js";
+import { diskSourceCheck } from "../storage/index.js";
 import type { DiskSource } from "../storage/index.js";
 import { NIC_MODELS } from "../network/index.js";
 import { checkHardware } from "./hardware-check.js";
@@ -26,31 +26,7 @@ import type { KvmMachine } from "./plan/topology.js";
 const MAX_DEVICES = 256;
 const deviceId = check.string({ max: 255 });
 
-export const sourceCheck: Check<DiskSource> = check.variants("type", {
-  file: check.object({
-    type: check.oneOf(["file"]),
-    path: check.absolutePath(),
-    format: check.oneOf(DISK_SOURCE_FORMATS),
-  }),
-  block: check.object({
-    type: check.oneOf(["block"]),
-    path: check.absolutePath(),
-    format: check.oneOf(DISK_SOURCE_FORMATS),
-  }),
-  nbd: check.object({
-    type: check.oneOf(["nbd"]),
-    server: check.variants("type", {
-      unix: check.object({ type: check.oneOf(["unix"]), path: check.absolutePath() }),
-      inet: check.object({
-        type: check.oneOf(["inet"]),
-        host: check.string({ max: 253, charset: "ascii" }),
-        port: check.integer({ min: 1, max: 65_535 }),
-      }),
-    }),
-    exportName: check.string({ min: 0, max: 4096 }),
-    format: check.oneOf(DISK_SOURCE_FORMATS),
-  }),
-});
+export const sourceCheck: Check<DiskSource> = diskSourceCheck;
 
 /** A disk as plain, frozen data. */
 export const diskCheck: Check<GuestDisk> = check.object({
@@ -66,6 +42,8 @@ export const diskCheck: Check<GuestDisk> = check.object({
   tuning: check.optional(diskTuningCheck),
 });
 
+const interfaceName = check.string({ max: 15, pattern: /^[^/\s:,]+$/, expected: "the name of a network interface" });
+
 /** A NIC as plain, frozen data. */
 export const nicCheck: Check<GuestNic> = check.object({
   id: deviceId,
@@ -74,8 +52,20 @@ export const nicCheck: Check<GuestNic> = check.object({
   backend: check.variants("type", {
     tap: check.object({
       type: check.oneOf(["tap"]),
-      deviceName: check.string({ max: 15, pattern: /^[^/\s:,]+$/, expected: "the name of a network interface" }),
-      bridge: check.string({ max: 15 }),
+      deviceName: interfaceName,
+      bridge: check.optional(check.string({ max: 15 })),
+      queues: check.integer({ min: 1, max: 256 }),
+    }),
+    macvtap: check.object({
+      type: check.oneOf(["macvtap"]),
+      deviceName: interfaceName,
+      // Each further one would be opened in another mode.
+      queues: check.integer({ min: 1, max: 1 }),
+    }),
+    vhostUser: check.object({
+      type: check.oneOf(["vhostUser"]),
+      socketPath: check.absolutePath(),
+      server: check.oneOf(["switch", "hypervisor"]),
       queues: check.integer({ min: 1, max: 256 }),
     }),
     user: check.object({ type: check.oneOf(["user"]), cidr: check.optional(check.cidr({ version: 4 })) }),
@@ -217,12 +207,19 @@ export function checkNic(nic: GuestNic, machine: KvmMachine, capabilities: QemuC
   const driver = nicDriver(nic.model);
   const known = capabilities.devices.includes(driver) && !(machine === "microvm" && nic.model !== "virtio");
   if (!known) throw new NotSupportedError({ capability: `NIC model ${nic.model} on ${machine}` });
+  if (nic.backend.type === "vhostUser" && nic.model !== "virtio") {
+    throw new InvalidArgumentError({
+      field: `${path}.model`,
+      value: nic.model,
+      expected: "virtio for a NIC on a switch in user space",
+    });
+  }
   const queues = Math.max(nic.queues, queuesOf(nic));
   if (queues > 1 && (nic.model !== "virtio" || nic.backend.type === "user")) {
     throw new InvalidArgumentError({
       field: `${path}.queues`,
       value: queues,
-      expected: "1, except for a virtio NIC on a TAP",
+      expected: "1, except for a virtio NIC on a TAP or a switch in user space",
     });
   }
 }

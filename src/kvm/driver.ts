@@ -10,12 +10,15 @@ import { FileStateStore } from "../host/index.js";
 import { LinuxBridgePlugger, UserNetworkPlugger } from "../network/index.js";
 import {
   DirectoryImageStore,
+  FileSecretStore,
+  IscsiVolumeConnector,
+  LocalConfigDriveBuilder,
   LocalDiskBackend,
   LocalVolumeConnector,
-  MemorySecretStore,
   NbdVolumeConnector,
+  RbdVolumeConnector,
 } from "../storage/index.js";
-import type { VolumeConnector } from "../storage/index.js";
+import type { SecretStore, VolumeConnector } from "../storage/index.js";
 import { KvmHypervisor } from "./hypervisor.js";
 import type { AcceleratorInUse } from "./open-host.js";
 import type { MigrationChannel } from "./migration/options.js";
@@ -31,7 +34,7 @@ export interface KvmDriverOptions extends Omit<KvmHypervisorOptions, "timeouts">
   readonly clock?: Clock;
   /** Where records of instances are kept. Default: files in the state directory. */
   readonly state?: StateStore;
-  /** In place of the defaults: images, disks and volumes in the state directory, bridges (user-mode network without root), no filters. */
+  /** In place of the defaults: images, disks, volumes and secrets in the state directory, bridges (user-mode network without root), no filters. */
   readonly collaborators?: Partial<Omit<Collaborators, "clock" | "state">>;
 }
 
@@ -90,7 +93,7 @@ export class KvmDriver extends (BaseDriver as DriverClass<KvmFacets>) {
     const { volumeDirectories, timeouts, kvmTimeouts, clock = systemClock, state, collaborators, ...rest } = options;
     const hypervisor = new KvmHypervisor({ ...rest, ...(kvmTimeouts === undefined ? {} : { timeouts: kvmTimeouts }) });
     const parts = {
-      ...defaultCollaborators(rest.stateDirectory, volumeDirectories, clock, state, hypervisor),
+      ...defaultCollaborators(rest.stateDirectory, volumeDirectories, clock, state, hypervisor, collaborators?.secrets),
       ...collaborators,
     };
     super({ hypervisor, collaborators: parts, ...(timeouts === undefined ? {} : { timeouts }) });
@@ -117,23 +120,28 @@ function defaultCollaborators(
   clock: Clock,
   store: StateStore | undefined,
   hypervisor: KvmHypervisor,
+  given: SecretStore | undefined,
 ): Collaborators {
   const roots = check.array(check.absolutePath(), { max: 64 })(
     volumeDirectories ?? [join(stateDirectory, "volumes")],
     "options.volumeDirectories",
   );
   const state = store ?? new FileStateStore({ dir: join(stateDirectory, "records") });
+  const secrets = given ?? new FileSecretStore({ directory: join(stateDirectory, "secrets") });
   const volumes: readonly VolumeConnector[] = [
     new LocalVolumeConnector({ roots, state }),
-    new NbdVolumeConnector({ state }),
+    new NbdVolumeConnector({ state, secrets }),
+    new IscsiVolumeConnector({ state, secrets }),
+    new RbdVolumeConnector({ state, secrets }),
   ];
   return {
     images: new DirectoryImageStore({ directory: join(stateDirectory, "images"), clock }),
+    configDrives: new LocalConfigDriveBuilder(),
     disks: new LocalDiskBackend({ directory: join(stateDirectory, "disks") }),
     volumes,
     vifs: process.geteuid?.() === 0 ? new LinuxBridgePlugger() : new UserNetworkPlugger(),
     firewall: new NoopFirewallDriver(),
-    secrets: new MemorySecretStore(),
+    secrets,
     state,
     clock,
     volumeHostProperties: async () => {

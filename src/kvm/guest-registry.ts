@@ -58,7 +58,7 @@ export class GuestRegistry {
   async define(
     definition: GuestDefinition,
     hostMemoryMiB: number,
-    come: Pick<GuestState, "migration"> & Partial<Pick<GuestState, "hardware">> = {},
+    come: Pick<GuestState, "migration" | "checkpoints"> & Partial<Pick<GuestState, "hardware">> = {},
   ): Promise<KvmGuest> {
     const { uuid, name } = definition;
     this.#requireReadable(uuid);

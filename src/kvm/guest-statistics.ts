@@ -14,7 +14,7 @@ import type { Qapi } from "../qmp/index.js";
 import type { GuestCore } from "./guest-core.js";
 import { balloonUsedMiB } from "./hotplug/balloon.js";
 import { NS_PER_TICK } from "./host-facts.js";
-import { diskNode } from "./plan/devices.js";
+import { diskNode } from "./plan/block-nodes.js";
 import { bindingOf } from "./plan/hardware.js";
 import { isQdevOf } from "./block/nodes.js";
 import type { GuestSession } from "./session.js";
@@ -98,9 +98,9 @@ function diskCounters(core: GuestCore, id: string, answer: readonly Qapi.BlockSt
   };
 }
 
-/** What the host receives from a TAP is what the guest has sent. Without a TAP nobody counts. */
+/** What the host receives from a TAP is what the guest has sent. Without a device on the host nobody counts. */
 async function readCounters(nic: GuestNic): Promise<InterfaceStatistics | undefined> {
-  if (nic.backend.type !== "tap") return undefined;
+  if (nic.backend.type !== "tap" && nic.backend.type !== "macvtap") return undefined;
   const directory = `/sys/class/net/${nic.backend.deviceName}/statistics`;
   try {
     const names = await readdir(directory);

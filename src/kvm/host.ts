@@ -1,6 +1,7 @@
 /** What all guests of one KVM hypervisor share while it is open. */
 import type { Clock } from "../core/index.js";
 import type { HypervisorEvent } from "../driver/index.js";
+import type { SecretStore } from "../storage/index.js";
 import type { AccessLedger } from "./access/access-ledger.js";
 import type { TapOpener } from "./launch.js";
 import type { ResolvedMigrationOptions } from "./migration/options.js";
@@ -30,6 +31,8 @@ export interface KvmHost {
   readonly store: GuestStore;
   /** What files the user that QEMU runs as was given. */
   readonly access: AccessLedger;
+  /** Where the keys of encrypted disks are. */
+  readonly secrets: SecretStore;
   readonly clock: Clock;
   readonly timeouts: KvmTimeouts;
   readonly emit: (event: HypervisorEvent) => void;

@@ -42,6 +42,7 @@ export interface KvmPlan extends CommandLine {
 /** What this hypervisor can do; each is implemented and tested with real guests. */
 export const KVM_FEATURES = [
   "pause",
+  "configDrive",
   "reset",
   "redefine",
   "hotplugDisk",
@@ -194,6 +195,7 @@ export class KvmHypervisor implements Hypervisor {
     const { uuid } = await guests.define(checked(host, expected.definition), memoryMiB, {
       migration: { role: "destination", phase: "waiting", paused: request.paused === true },
       ...(expected.hardware === undefined ? {} : { hardware: expected.hardware }),
+      ...(description?.checkpoints === undefined ? {} : { checkpoints: description.checkpoints }),
     });
     try {
       const token = await awaitGuest(guests.core(uuid) as GuestCore, request, options);

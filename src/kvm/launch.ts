@@ -7,7 +7,8 @@ import { InvalidArgumentError } from "../core/index.js";
 import type { Clock } from "../core/index.js";
 import { GuestStartError } from "../driver/index.js";
 import type { GuestNic } from "../driver/index.js";
-import { HostIoError, readProcess } from "../host/index.js";
+import { HostIoError, openMacvtap, readProcess } from "../host/index.js";
+import type { PrivateFile } from "../host/index.js";
 import type { Credentials } from "./access/credentials.js";
 import { shareGuestDirectory } from "./access/guest-directory.js";
 import { qemuEnvironment, spawnFailed } from "./binary.js";
@@ -32,6 +33,8 @@ export interface LaunchRequest {
   readonly clock: Clock;
   /** Open descriptors that QEMU inherits behind those of the command line. The caller closes them. */
   readonly inherited?: readonly number[];
+  /** The disks' secrets, by the ids that QEMU has them under. The caller wipes them when QEMU has answered or ended. */
+  readonly secrets?: ReadonlyMap<string, PrivateFile>;
   /** Whom QEMU runs as; default: this process's own user. */
   readonly user?: Credentials | undefined;
 }
@@ -71,7 +74,7 @@ export async function launchQemu(request: LaunchRequest): Promise<LaunchedQemu> 
 }
 
 function openDescriptors(
-  { commandLine, files, nics, openTap }: LaunchRequest,
+  { commandLine, files, nics, openTap, secrets }: LaunchRequest,
   helpers: HelperSockets,
   opened: number[],
 ): (number | "pipe")[] {
@@ -84,6 +87,8 @@ function openDescriptors(
         return helpers.fd("tpm");
       case "directory":
         return openFile(files.directory, constants.O_RDONLY | constants.O_DIRECTORY, opened);
+      case "secret":
+        return secretFile(secrets, descriptor.object).fd;
       case "vhost":
         return openFile(VHOST_DEVICE, constants.O_RDWR, opened);
       case "tap": {
@@ -95,11 +100,18 @@ function openDescriptors(
   });
 }
 
+function secretFile(secrets: ReadonlyMap<string, PrivateFile> | undefined, object: string): PrivateFile {
+  const file = secrets?.get(object);
+  if (file === undefined) throw new RangeError(`nobody has given the secret ${object}`);
+  return file;
+}
+
 function openNic(nics: readonly GuestNic[], id: string, openTap: TapOpener, opened: number[]): readonly number[] {
   const nic = nics.find((candidate) => candidate.id === id);
-  if (nic?.backend.type !== "tap")
-    throw new InvalidArgumentError({ field: "nics", value: id, expected: "a NIC on a TAP" });
-  const fds = openTap(nic.backend.deviceName, queuesOf(nic));
+  if (nic?.backend.type !== "tap" && nic?.backend.type !== "macvtap")
+    throw new InvalidArgumentError({ field: "nics", value: id, expected: "a NIC on a TAP or a macvtap device" });
+  const { type, deviceName } = nic.backend;
+  const fds = type === "macvtap" ? openMacvtap(deviceName) : openTap(deviceName, queuesOf(nic));
   opened.push(...fds);
   return fds;
 }

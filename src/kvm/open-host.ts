@@ -4,6 +4,7 @@ import { HypervisorUnavailableError } from "../driver/index.js";
 import type { HypervisorContext } from "../driver/index.js";
 import { FileStateStore, LockedError, acquireFileLock, ensureDirectory } from "../host/index.js";
 import type { FileLock } from "../host/index.js";
+import { MemorySecretStore } from "../storage/index.js";
 import { AccessLedger, openDirectories } from "./access/access-ledger.js";
 import { resolveCredentials } from "./access/credentials.js";
 import type { Credentials } from "./access/credentials.js";
@@ -50,7 +51,7 @@ export async function openHost(
   signal: AbortSignal | undefined,
 ): Promise<OpenHost> {
   const layout = layoutOf(options.stateDirectory);
-  const { clock, onEvent } = context;
+  const { clock, onEvent, secrets = new MemorySecretStore() } = context;
   const { timeouts } = options;
   return withRollback(async (undo) => {
     throwIfAborted(signal, "opening the host");
@@ -92,6 +93,7 @@ export async function openHost(
       bootId: await bootId(),
       store: new GuestStore(layout),
       access,
+      secrets,
       clock,
       timeouts,
       emit: onEvent,

@@ -11,6 +11,7 @@ import type {
   QmpCommandName,
   QmpEndpoint,
   QmpEvent,
+  QmpExecuteOptions,
   QmpResult,
   QmpWaitOptions,
 } from "../qmp/index.js";
@@ -106,19 +107,19 @@ export class GuestSession {
 
   /**
    * Executes a command, waiting for the monitor if it is not connected yet.
-   * @throws QmpCommandError; GuestCrashedError when QEMU ends first; DeadlineExceededError, AbortedError
+   * @throws QmpCommandError; GuestCrashedError when QEMU ends first; ClosedError; DeadlineExceededError, AbortedError
    */
   async execute<C extends QmpCommandName>(
     command: C,
     args?: QmpArguments<C>,
-    options: QmpWaitOptions & { readonly fds?: readonly number[] } = {},
+    options: QmpExecuteOptions & { readonly fds?: readonly number[] } = {},
   ): Promise<QmpResult<C>> {
-    const { signal, deadlineMs = this.#options.timeouts.commandMs, fds } = options;
+    const { signal, deadlineMs = this.#options.timeouts.commandMs, fds, oob } = options;
     const wait = { operation: `the command ${command}`, clock: this.#options.clock, signal };
     try {
       return await withDeadline(deadlineMs, wait, async (deadline) => {
         const client = await this.#connected(deadline.signal);
-        const limits = { signal: deadline.signal, deadlineMs };
+        const limits = { signal: deadline.signal, deadlineMs, oob };
         if (fds !== undefined) return client.executeWithFds(command, args as QmpArguments<C>, fds, limits);
         return await client.executeUntyped(command, args, limits);
       });
@@ -307,8 +308,7 @@ export class GuestSession {
       const look = (): void => {
         if (wanted(this.#view)) settle(resolve);
         else if (this.process.over) settle(() => reject(this.#gone()));
-        else if (this.#released)
-          settle(() => reject(new ClosedError("the driver was closed", { instance: this.#options.instance })));
+        else if (this.#released) settle(() => reject(this.#closed()));
       };
       const settle = (outcome: () => void): void => {
         this.#waiters.delete(look);
@@ -330,12 +330,17 @@ export class GuestSession {
     return withDeadline(timeoutMs, options, () => this.process.ended).catch(() => undefined);
   }
 
-  /** A command that was cut off by the end of QEMU failed because of that. */
+  /** A command that was cut off by the end of QEMU, or of the driver, failed because of that. */
   async #explain(error: unknown): Promise<unknown> {
-    if (!(error instanceof QmpDisconnectedError) || this.#released) return error;
+    if (!(error instanceof QmpDisconnectedError)) return error;
+    if (this.#released) return this.#closed(error);
     const end = await this.#waitEnded(LAST_EVENTS_MS);
     if (end === undefined) return error;
     return this.#gone(error, end.log);
+  }
+
+  #closed(cause?: unknown): ClosedError {
+    return new ClosedError("the driver was closed", { instance: this.#options.instance, cause });
   }
 
   #gone(cause?: unknown, log?: string): GuestCrashedError {

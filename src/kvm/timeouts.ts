@@ -31,6 +31,10 @@ export interface KvmTimeouts {
   readonly migrationMs: number;
   /** From the end of a migration on the source until the guest stands ready on the destination. */
   readonly arrivalMs: number;
+  /** Without a sign of life, after which a connection counts as broken over which a guest gets the rest of its memory. */
+  readonly stallMs: number;
+  /** From when such a connection has broken until the guest counts as lost. */
+  readonly recoveryMs: number;
   /** From asking QEMU to give up a migration, a copy of a disk, or writing memory, until it has. */
   readonly cancelMs: number;
   /** How often QEMU is asked how far a migration, a copy or a dump is: of that it tells nothing by itself. */
@@ -57,6 +61,8 @@ export const DEFAULT_KVM_TIMEOUTS: KvmTimeouts = Object.freeze({
   memoryMs: 600_000,
   migrationMs: 3_600_000,
   arrivalMs: 30_000,
+  stallMs: 30_000,
+  recoveryMs: 120_000,
   cancelMs: 30_000,
   progressMs: 1_000,
   jobMs: 86_400_000,

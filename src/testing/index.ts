@@ -6,3 +6,4 @@ export * from "./fake-qmp-server.js";
 export { JsonFramer } from "./json-framer.js";
 export type { JsonFrameSink } from "./json-framer.js";
 export * from "./libvirt/index.js";
+export * from "./network/index.js";

@@ -22,6 +22,8 @@ export interface LiveMigrateData {
   readonly sharedStorage?: boolean;
   /** Disks whose content has to be copied. */
   readonly copyDisks?: readonly string[];
+  /** The bytes of the instance's config drive where storage is not shared, with the password in it: not to be kept or shown. */
+  readonly configDriveSecret?: string;
   /** From `preLiveMigration`: what the source needs to reach the waiting guest. */
   readonly token?: JsonObject;
 }

@@ -1,5 +1,5 @@
 /** Facets that give a guest another definition: rescue, resize, rebuild. */
-import type { Flavor, InstanceRef } from "../instance-spec.js";
+import type { Flavor, InjectedFile, InstanceRef } from "../instance-spec.js";
 import type { JsonObject, OperationHandle, OperationOptions, Secret } from "../../core/index.js";
 
 export interface RescueFacet {
@@ -24,7 +24,11 @@ export interface RebuildFacet {
   rebuild(
     instance: InstanceRef,
     imageId: string,
-    options?: OperationOptions & { readonly preserveEphemeral?: boolean; readonly adminPassword?: string | Secret },
+    options?: OperationOptions & {
+      readonly preserveEphemeral?: boolean;
+      readonly adminPassword?: string | Secret;
+      readonly injectedFiles?: readonly InjectedFile[];
+    },
   ): Promise<void>;
 }
 

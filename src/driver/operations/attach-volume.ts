@@ -13,7 +13,7 @@ import type { HostContext } from "../host-context.js";
 import { limited, requireGuest, requireState } from "../guest-actions.js";
 import type { Operation } from "../operation.js";
 import { planVolume } from "../plan-spawn.js";
-import type { VolumeDevice } from "../plan-spawn.js";
+import type { PlannedVolume, VolumeDevice } from "../plan-spawn.js";
 import { requireNoTask } from "../task-state.js";
 import { runOperation } from "../run-operation.js";
 import { volumeDiskOf } from "../guest-definition-of.js";
@@ -85,7 +85,7 @@ async function attach(operation: Operation, record: InstanceRecord, device: Volu
   const { host, instance, signal } = operation;
   const guest = await requireGuest(host, instance.uuid, signal);
   await requireState(guest, "attachVolume", ["running", "paused", "shutdown", "crashed"], signal);
-  const planned = planVolume(device, deviceNames(record));
+  const planned = withFreeId(planVolume(device, deviceNames(record)), record);
   const blockDevices = [...(record.spec.blockDevices ?? []), { ...device, deviceName: planned.deviceName }];
   const claimed = { ...record, spec: { ...record.spec, blockDevices } };
   await writeRecord(operation, claimed);
@@ -99,6 +99,14 @@ async function attach(operation: Operation, record: InstanceRecord, device: Volu
   );
   await writeRecord(operation, { ...claimed, volumes: [...record.volumes, volume] });
   return volume;
+}
+
+/** A volume that was swapped for another has left its id to that one. */
+function withFreeId(planned: PlannedVolume, { volumes }: InstanceRecord): PlannedVolume {
+  const isTaken = (id: string): boolean => volumes.some(({ diskId }) => diskId === id);
+  let diskId = planned.diskId;
+  for (let suffix = 2; isTaken(diskId); suffix += 1) diskId = `${planned.diskId}.${suffix}`;
+  return { ...planned, diskId };
 }
 
 function deviceNames(record: InstanceRecord): Set<string> {

@@ -15,6 +15,7 @@ import type { InstanceRecord } from "../instance-record.js";
 import type { InstanceRef } from "../instance-spec.js";
 import { limited, requireInMemory } from "../guest-actions.js";
 import type { Operation } from "../operation.js";
+import { isConfigDisk } from "../plan-config-drive.js";
 import { quiesceCheck, whileFrozen } from "../freeze.js";
 import type { Quiesce } from "../freeze.js";
 import { requireNotMigrating } from "../task-state.js";
@@ -108,7 +109,9 @@ function partialOf(file: ExportedPath | undefined): string {
 /** @throws DiskNotFoundError when there is no such disk, or nothing in the drive. */
 function disksOf(record: InstanceRecord, { disks, directory }: BackupRequest): readonly Required<BackupDisk>[] {
   if (disks === undefined)
-    return record.disks.map(({ name }) => ({ diskId: name, path: `${directory}/${name}.qcow2`, format: "qcow2" }));
+    return record.disks
+      .filter((disk) => !isConfigDisk(disk))
+      .map(({ name }) => ({ diskId: name, path: `${directory}/${name}.qcow2`, format: "qcow2" }));
   const known = guestDefinitionOf(record).disks.filter(({ source }) => source !== undefined);
   return disks.map(({ diskId, path, format = "qcow2" }) => {
     if (known.some(({ id }) => id === diskId)) return { diskId, path, format };

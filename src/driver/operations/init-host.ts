@@ -5,6 +5,7 @@ import { adoptGuests } from "../adopt-guests.js";
 import { asHyperviseError } from "../unexpected-error.js";
 import { checkOptions } from "../operation-options.js";
 import type { HostContext } from "../host-context.js";
+import type { HypervisorFeature } from "../hypervisor-features.js";
 import { recoverOperations } from "../recover-operations.js";
 import type { RecoveryReport } from "../recovery-report.js";
 
@@ -34,7 +35,7 @@ async function open(host: HostContext, stop: AbortController, options: CommonOpt
   try {
     if (fresh) await within(host, signal, timeouts.openMs, "opening the hypervisor", (limit) => connect(host, limit));
     const report = await within(host, signal, timeouts.recoveryMs, "recovering the host", () => recover(host, fresh));
-    lifecycle.opened(host.hypervisor.features);
+    lifecycle.opened(featuresOf(host));
     return report;
   } catch (error) {
     if (fresh) await host.hypervisor.close().catch(() => undefined);
@@ -45,9 +46,17 @@ async function open(host: HostContext, stop: AbortController, options: CommonOpt
   }
 }
 
+/** Nobody has config drives where nobody makes them. */
+function featuresOf({ hypervisor, collaborators }: HostContext): ReadonlySet<HypervisorFeature> {
+  const { features } = hypervisor;
+  if (collaborators.configDrives !== undefined) return features;
+  return new Set([...features].filter((feature) => feature !== "configDrive"));
+}
+
 async function connect(host: HostContext, signal: AbortSignal): Promise<void> {
   const onEvent = host.events.receive.bind(host.events);
-  await host.hypervisor.open({ clock: host.clock, onEvent }, { signal });
+  const { secrets } = host.collaborators;
+  await host.hypervisor.open({ clock: host.clock, onEvent, secrets }, { signal });
 }
 
 async function recover(host: HostContext, fresh: boolean): Promise<RecoveryReport> {

@@ -39,6 +39,6 @@ export function emptyDiskOf({ diskId: id, deviceName, bus, deviceType }: EmptyDr
   return { id, deviceName, bus, readOnly: deviceType === "cdrom" };
 }
 
-function ownDiskOf({ name: id, deviceName, bus, source }: InstanceDisk): AttachedDisk {
-  return { id, deviceName, bus, source, readOnly: false };
+function ownDiskOf({ name: id, deviceName, bus, source, readOnly = false }: InstanceDisk): AttachedDisk {
+  return { id, deviceName, bus, source, readOnly };
 }

@@ -19,6 +19,6 @@ export function listInterfaces(
 
 /** A port as a caller sees it. Pure. */
 export function attachedInterfaceOf({ vif, backend }: PluggedVif): AttachedInterface {
-  const end = backend.type === "tap" ? { deviceName: backend.deviceName } : {};
+  const end = backend.type === "tap" || backend.type === "macvtap" ? { deviceName: backend.deviceName } : {};
   return { id: vif.id, macAddress: vif.macAddress, ...end };
 }

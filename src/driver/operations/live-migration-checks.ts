@@ -3,6 +3,8 @@ import type { JsonObject, OperationOptions } from "../../core/index.js";
 import { admit } from "../admission.js";
 import { checkMigrateData, movedInstance } from "../migrate-data.js";
 import { checkPlan } from "../check-plan.js";
+import { isConfigDisk } from "../plan-config-drive.js";
+import { requireConfigDrives } from "../config-drive-steps.js";
 import type { HostContext } from "../host-context.js";
 import type { InstanceRef } from "../instance-spec.js";
 import type { LiveMigrateData } from "../facets/live-migration.js";
@@ -42,7 +44,14 @@ export async function checkCanLiveMigrateSource(
     if (storageToken === undefined)
       throw new MigrationPreCheckError("the destination has not been asked yet", { instance });
     const sharedStorage = await host.collaborators.disks.seesToken(storageToken);
-    return { ...data, sharedStorage, copyDisks: sharedStorage ? [] : record.disks.map(({ name }) => name) };
+    if (sharedStorage) return { ...data, sharedStorage, copyDisks: [] };
+    const drive = record.disks.find(isConfigDisk);
+    return {
+      ...{ ...data, sharedStorage, copyDisks: record.disks.filter((disk) => disk !== drive).map(({ name }) => name) },
+      ...(drive === undefined
+        ? {}
+        : { configDriveSecret: await requireConfigDrives(host).pack(drive.source, { signal }) }),
+    };
   });
 }
 
@@ -65,7 +74,9 @@ export async function checkCanLiveMigrateDestination(
       refuse(`a guest of ${data.sourceHypervisor} can't run on ${host.hypervisor.type}`);
     const present = host.records.get(instance.uuid) ?? (await host.hypervisor.find(instance.uuid, { signal }));
     if (present !== undefined) refuse("the instance is on the destination already");
-    checkPlan(host, planSpawn(spec));
+    const plan = planSpawn(spec);
+    checkPlan(host, plan);
+    if (plan.configDrive !== undefined) requireConfigDrives(host);
     const facts = await host.hypervisor.hostFacts({ signal });
     const comparison = (await host.hypervisor.compareCpu?.(data.sourceCpu, { signal })) ?? "identical";
     if (comparison === "incompatible") refuse("the destination's CPU lacks something of the source's");

@@ -5,16 +5,17 @@ import { applyFilters, connectVolume, createDisk, plugVif, prepareFilters, write
 import { checkMigrateData, movedInstance } from "../migrate-data.js";
 import type { MovedInstance } from "../migrate-data.js";
 import { checkPlan } from "../check-plan.js";
+import { receiveConfigDrive } from "../config-drive-steps.js";
 import { fetchKernel } from "./spawn.js";
 import { guestDefinitionOf } from "../guest-definition-of.js";
 import type { HostContext } from "../host-context.js";
 import { InstanceExistsError, MigrationPreCheckError } from "../errors.js";
-import type { InstanceRecord } from "../instance-record.js";
+import type { InstanceDisk, InstanceRecord } from "../instance-record.js";
 import type { InstanceRef } from "../instance-spec.js";
 import type { LiveMigrateData } from "../facets/live-migration.js";
 import { NotSupportedError } from "../../core/index.js";
 import type { Operation } from "../operation.js";
-import { emptyDrivesOf, planSpawn } from "../plan-spawn.js";
+import { emptyDrivesOf, placeOfDisk, planSpawn } from "../plan-spawn.js";
 import type { InstancePlan } from "../plan-spawn.js";
 import { runOperation } from "../run-operation.js";
 
@@ -78,11 +79,13 @@ async function receive(
   const kernel = await fetchKernel(operation, plan.spec);
   if (kernel !== undefined) record = { ...record, kernel };
   operation.progress("disks");
-  for (const { imageId: _imageId, ...disk } of plan.disks) {
+  for (const disk of plan.disks) {
     const known = movedDisks.find(({ name }) => name === disk.name);
-    const made = await createDisk(operation, { ...disk, ...known }, undefined);
+    const made = await createDisk(operation, { ...placeOfDisk(disk), ...known }, undefined);
     record = { ...record, disks: [...record.disks, made] };
   }
+  const drive = await configDriveFrom(operation, plan, data);
+  if (drive !== undefined) record = { ...record, disks: [...record.disks, drive] };
   operation.progress("volumes");
   for (const volume of plan.volumes)
     record = { ...record, volumes: [...record.volumes, await connectVolume(operation, volume)] };
@@ -91,4 +94,24 @@ async function receive(
   await writeRecord(operation, record);
   await prepareFilters(operation, instance, record.vifs, null);
   return record;
+}
+
+/** The drive that the guest has had since it was spawned: it may have it mounted. */
+async function configDriveFrom(
+  operation: Operation,
+  { configDrive }: InstancePlan,
+  { configDriveSecret, sharedStorage }: LiveMigrateData,
+): Promise<InstanceDisk | undefined> {
+  if (configDrive === undefined) return undefined;
+  const { host, instance } = operation;
+  if (sharedStorage === true) {
+    const kept = (await host.collaborators.disks.list(instance.uuid)).find(({ name }) => name === configDrive.name);
+    if (kept !== undefined) return { ...configDrive, sizeBytes: kept.virtualSizeBytes, source: kept.source };
+  } else if (configDriveSecret !== undefined) {
+    return receiveConfigDrive(operation, configDrive, configDriveSecret);
+  }
+  throw new MigrationPreCheckError("the instance's config drive did not come with it", {
+    instance,
+    device: configDrive.name,
+  });
 }

@@ -1,12 +1,17 @@
 /** `rebuild`: the instance anew from an image, its identity, ports and volumes kept. */
-import { NotSupportedError, Secret } from "../../core/index.js";
+import { Secret } from "../../core/index.js";
 import type { OperationOptions } from "../../core/index.js";
 import { bootGuest, createDisk, fetchImage, writeRecord } from "../operation-steps.js";
 import { checkImageFits } from "../image-fit.js";
 import type { HostContext } from "../host-context.js";
+import { createConfigDrive, inject, requireInjection } from "../config-drive-steps.js";
+import type { GivenInjection } from "../config-drive-steps.js";
+import { guestFormatOf } from "../plan-spawn.js";
+import { injectedFilesCheck } from "../validate-config-drive.js";
+import { isConfigDisk } from "../plan-config-drive.js";
 import { imageIdCheck, passwordCheck } from "../validate-instance-spec.js";
 import type { InstanceDisk, InstanceRecord } from "../instance-record.js";
-import type { InstanceRef } from "../instance-spec.js";
+import type { InjectedFile, InstanceRef } from "../instance-spec.js";
 import { InvalidStateError } from "../errors.js";
 import { isInMemory, requireGuest, requireState } from "../guest-actions.js";
 import type { LocalImage } from "../../storage/index.js";
@@ -21,6 +26,7 @@ const PARKED = "rebuild";
 export type RebuildOptions = OperationOptions & {
   readonly preserveEphemeral?: boolean;
   readonly adminPassword?: string | Secret;
+  readonly injectedFiles?: readonly InjectedFile[];
 };
 
 export async function rebuild(
@@ -35,14 +41,18 @@ export async function rebuild(
     options.adminPassword === undefined
       ? undefined
       : Secret.of(passwordCheck(options.adminPassword, "options.adminPassword"));
-  if (password !== undefined && !host.lifecycle.capabilities.flags.injectAtSpawn)
-    throw new NotSupportedError({ capability: "injectAtSpawn" });
+  const files =
+    options.injectedFiles === undefined
+      ? undefined
+      : injectedFilesCheck(options.injectedFiles, "options.injectedFiles");
+  const given = { adminPassword: password, files };
   const { spawnMs, imageFetchMs, shutdownGraceMs } = host.timeouts;
   const request = { kind: "rebuild", instance, options, timeoutMs: spawnMs + imageFetchMs + shutdownGraceMs };
   return runOperation(host, request, async (operation) => {
     const { uuid } = instance;
     const record = host.records.require(uuid);
     requireNoTask(record, "rebuild");
+    requireInjection(host, record.spec, given);
     if (!record.disks.some(({ name }) => name === "root")) {
       throw new InvalidStateError({
         operation: "rebuild",
@@ -61,12 +71,12 @@ export async function rebuild(
 
     await stopGuest(operation, guest, host.timeouts.shutdownGraceMs);
     await operation.effect("parkedDisks", { uuid, label: PARKED }, () => host.collaborators.disks.park(uuid, PARKED));
-    const disks = await remakeDisks(operation, record, image, options.preserveEphemeral === true);
-    const rebuilt = { ...record, spec: { ...record.spec, imageId }, disks };
+    const renewed = { ...record, spec: { ...record.spec, imageId } };
+    const disks = await remakeDisks(operation, renewed, image, options.preserveEphemeral === true, given);
+    const rebuilt = { ...renewed, disks };
     const redefined = await redefineGuest(operation, guest, rebuilt);
     await writeRecord(operation, rebuilt);
-    if (password !== undefined)
-      await redefined.inject?.({ adminPassword: password, files: [] }, { signal: operation.signal });
+    await inject(operation, redefined, record.spec, given);
     if (isInMemory(state)) await bootGuest(operation, redefined);
     await operation.passPointOfNoReturn();
     await finishRebuild(host, uuid);
@@ -84,11 +94,16 @@ async function remakeDisks(
   record: InstanceRecord,
   image: LocalImage,
   keepOthers: boolean,
+  given: GivenInjection,
 ): Promise<readonly InstanceDisk[]> {
   const { disks } = operation.host.collaborators;
   const made: InstanceDisk[] = [];
   for (const { source, ...disk } of record.disks) {
     const isRoot = disk.name === "root";
+    if (isConfigDisk(disk)) {
+      made.push(await remakeConfigDrive(operation, record, disk, given));
+      continue;
+    }
     if (!isRoot && keepOthers) {
       made.push({ source, ...disk });
       continue;
@@ -98,7 +113,23 @@ async function remakeDisks(
     const sizeBytes = isRoot
       ? Math.max(record.spec.flavor.rootGiB * 1_073_741_824, image.virtualSizeBytes)
       : disk.sizeBytes;
-    made.push(await createDisk(operation, { ...disk, sizeBytes }, isRoot ? image : undefined));
+    const formatted = isRoot ? {} : guestFormatOf(disk.name, record.spec);
+    made.push(await createDisk(operation, { ...disk, ...formatted, sizeBytes }, isRoot ? image : undefined));
   }
   return made;
+}
+
+function remakeConfigDrive(
+  operation: Operation,
+  record: InstanceRecord,
+  { name, bus, deviceName, deviceType = "disk" }: Omit<InstanceDisk, "source">,
+  given: GivenInjection,
+): Promise<InstanceDisk> {
+  const vifs = record.vifs.map(({ vif }) => vif);
+  return createConfigDrive(
+    operation,
+    { name, bus, deviceName, deviceType, readOnly: true },
+    { ...record, vifs },
+    given,
+  );
 }

@@ -1,8 +1,11 @@
 /** `rescue` and `unrescue`: boot from another disk, with the instance's own beside it, and back. */
-import { NotSupportedError, Secret } from "../../core/index.js";
+import { Secret } from "../../core/index.js";
 import type { OperationOptions } from "../../core/index.js";
 import { bootGuest, createDisk, fetchImage, writeRecord } from "../operation-steps.js";
 import { isInMemory, requireGuest, requireState } from "../guest-actions.js";
+import { createConfigDrive, inject, requireInjection } from "../config-drive-steps.js";
+import type { GivenInjection } from "../config-drive-steps.js";
+import { isConfigDisk, RESCUE_CONFIG_DISK } from "../plan-config-drive.js";
 import { imageIdCheck, passwordCheck } from "../validate-instance-spec.js";
 import type { HostContext } from "../host-context.js";
 import type { InstanceDisk, InstanceRecord } from "../instance-record.js";
@@ -25,13 +28,13 @@ export async function rescue(host: HostContext, instance: InstanceRef, options: 
     options.adminPassword === undefined
       ? undefined
       : Secret.of(passwordCheck(options.adminPassword, "options.adminPassword"));
-  if (password !== undefined && !host.lifecycle.capabilities.flags.injectAtSpawn)
-    throw new NotSupportedError({ capability: "injectAtSpawn" });
+  const given = { adminPassword: password };
   const { spawnMs, imageFetchMs, shutdownGraceMs } = host.timeouts;
   const request = { kind: "rescue", instance, options, timeoutMs: spawnMs + imageFetchMs + shutdownGraceMs };
   return runOperation(host, request, async (operation) => {
     const record = host.records.require(instance.uuid);
     requireNoTask(record, "rescue");
+    requireInjection(host, record.spec, given);
     const guest = await requireGuest(host, instance.uuid, operation.signal);
     const state = await requireState(guest, "rescue", ["running", "paused", "shutdown", "crashed"], operation.signal);
     const imageId = wanted ?? record.spec.imageId;
@@ -40,22 +43,22 @@ export async function rescue(host: HostContext, instance: InstanceRef, options: 
         instance,
       });
     }
-    const rescued = await makeRescueRecord(operation, record, imageId, isInMemory(state));
+    const rescued = await makeRescueRecord(operation, record, imageId, isInMemory(state), given);
     await stopGuest(operation, guest, host.timeouts.shutdownGraceMs);
     const redefined = await redefineGuest(operation, guest, rescued);
     await writeRecord(operation, rescued);
-    if (password !== undefined)
-      await redefined.inject?.({ adminPassword: password, files: [] }, { signal: operation.signal });
+    await inject(operation, redefined, record.spec, given);
     await bootGuest(operation, redefined);
   });
 }
 
-/** The rescue disk boots; the instance's own keep their places, and none of them boots. */
+/** The rescue disk boots; the instance's own keep their places, and none of them boots. In the place of its config drive is one of the rescue's. */
 async function makeRescueRecord(
   operation: Operation,
   record: InstanceRecord,
   imageId: string,
   wasRunning: boolean,
+  given: GivenInjection,
 ): Promise<InstanceRecord> {
   const image = await fetchImage(operation, imageId);
   const taken = new Set([...record.disks, ...record.volumes].map(({ deviceName }) => deviceName));
@@ -66,13 +69,26 @@ async function makeRescueRecord(
     bus: "virtio",
   } as const;
   const disk = await createDisk(operation, { ...place, bootIndex: 0 }, image);
-  const own = record.disks.map(({ bootIndex: _bootIndex, ...rest }): InstanceDisk => rest);
+  const own: InstanceDisk[] = [];
+  for (const { bootIndex: _bootIndex, ...rest } of record.disks)
+    own.push(isConfigDisk(rest) ? await makeRescueDrive(operation, record, rest, given) : rest);
   const volumes = record.volumes.map(({ bootIndex: _bootIndex, ...rest }) => rest);
   const rescue = { disks: record.disks, volumes: record.volumes, wasRunning };
   const { emptyDrives } = record;
   if (emptyDrives === undefined) return { ...record, disks: [disk, ...own], volumes, rescue };
   const drives = emptyDrives.map(({ bootIndex: _bootIndex, ...rest }) => rest);
   return { ...record, disks: [disk, ...own], volumes, emptyDrives: drives, rescue: { ...rescue, emptyDrives } };
+}
+
+function makeRescueDrive(
+  operation: Operation,
+  record: InstanceRecord,
+  { bus, deviceName, deviceType = "disk" }: InstanceDisk,
+  given: GivenInjection,
+): Promise<InstanceDisk> {
+  const place = { name: RESCUE_CONFIG_DISK, bus, deviceName, deviceType, readOnly: true } as const;
+  const vifs = record.vifs.map(({ vif }) => vif);
+  return createConfigDrive(operation, place, { ...record, vifs }, given);
 }
 
 export function unrescue(host: HostContext, instance: InstanceRef, options?: OperationOptions): Promise<void> {
@@ -96,8 +112,8 @@ export function unrescue(host: HostContext, instance: InstanceRef, options?: Ope
 }
 
 /** Removes what nobody needs any more. Repeatable. */
-export function finishUnrescue(host: HostContext, uuid: string): Promise<void> {
-  return host.collaborators.disks.remove(uuid, RESCUE_DISK);
+export async function finishUnrescue(host: HostContext, uuid: string): Promise<void> {
+  for (const name of [RESCUE_DISK, RESCUE_CONFIG_DISK]) await host.collaborators.disks.remove(uuid, name);
 }
 
 /** The record as it was before the rescue. */

@@ -11,6 +11,7 @@ import type { InstanceRecord } from "../instance-record.js";
 import type { InstanceRef } from "../instance-spec.js";
 import { limited, powerStateOf, requireInMemory } from "../guest-actions.js";
 import { makeReferences, MEMORY_FILE, readManifest, templatePath, writeManifest } from "../template-directory.js";
+import { CONFIG_DISK, isConfigDisk } from "../plan-config-drive.js";
 import type { Operation } from "../operation.js";
 import { requireNoTask } from "../task-state.js";
 import { runQuery } from "../run-operation.js";
@@ -122,6 +123,12 @@ function refuseForeign(record: InstanceRecord): void {
     });
   };
   for (const { connection } of record.volumes) refuse(`volume ${connection.volumeId}`, connection.volumeId);
+  if (record.disks.some(isConfigDisk))
+    throw new ConflictError("the instance has a config drive, which tells of it alone; a template can't hold it", {
+      instance: { uuid, name },
+      device: CONFIG_DISK,
+      remedy: "Spawn the instance that is to be saved without one.",
+    });
   for (const device of devicesOf(record))
     if (device.type !== "usbInput") refuse(hostDeviceOf(device) ?? `device ${device.id}`, device.id);
 }

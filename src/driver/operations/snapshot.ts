@@ -5,6 +5,7 @@ import { announced, isInMemory, powerStateOf, requireGuest, startGuest } from ".
 import { changePower, transferProgress } from "../operation-steps.js";
 import { checkInstance } from "../operation-options.js";
 import { DiskNotFoundError, InvalidStateError } from "../errors.js";
+import { snapshotMetadata } from "../../storage/index.js";
 import type { DiskSourceFormat, ImageMetadata } from "../../storage/index.js";
 import type { Guest } from "../guest.js";
 import type { HostContext } from "../host-context.js";
@@ -80,14 +81,18 @@ async function takeSnapshot(operation: Operation, request: SnapshotRequest): Pro
     if (isLive(operation, request, state)) await copyLive(operation, guest, path, request);
     else await copyCold(operation, guest, state, path, request.format);
   });
-  const metadata: ImageMetadata = {
+  const { imageId: baseImageId, kernel } = record.spec;
+  const metadata = snapshotMetadata({
     id: request.imageId,
-    ...(request.name === undefined ? {} : { name: request.name }),
+    name: request.name,
     format: request.format,
-    virtualSizeBytes: root.sizeBytes,
-    minDiskGiB: Math.ceil(root.sizeBytes / 1_073_741_824),
-    properties: { ...request.properties, instance_uuid: instance.uuid, ...baseImage(record.spec.imageId) },
-  };
+    virtualSizeBytes: await sizeOfRoot(operation, root.sizeBytes),
+    instanceUuid: instance.uuid,
+    baseImageId,
+    base: baseImageId === undefined ? undefined : await describeIfThere(operation, baseImageId),
+    kernel,
+    properties: request.properties,
+  });
   operation.progress("upload");
   const stored = await operation.effect("image", { imageId: request.imageId, uuid: instance.uuid }, () =>
     images.upload(metadata, path, { signal, onProgress: transferProgress(operation, "upload") }),
@@ -97,13 +102,8 @@ async function takeSnapshot(operation: Operation, request: SnapshotRequest): Pro
 }
 
 /** @throws ConflictError when there is a finished image of the id: a failing snapshot must not delete it. */
-async function refuseTakenId({ host, signal }: Operation, imageId: string): Promise<void> {
-  try {
-    await host.collaborators.images.describe(imageId, { signal });
-  } catch (error) {
-    if (isHyperviseError(error, "IMAGE_NOT_FOUND")) return;
-    throw error;
-  }
+async function refuseTakenId(operation: Operation, imageId: string): Promise<void> {
+  if ((await describeIfThere(operation, imageId)) === undefined) return;
   throw new ConflictError(`image ${imageId} is there already`, { remedy: "Give the snapshot another image id." });
 }
 
@@ -158,6 +158,18 @@ async function copyCold(
     await changePower(operation, guest, () => announced(host, guest, "paused", () => guest.pause({ signal })));
 }
 
-function baseImage(imageId: string | undefined): Readonly<Record<string, string>> {
-  return imageId === undefined ? {} : { base_image_ref: imageId };
+/** A back end may have given the disk more than it was asked for. */
+async function sizeOfRoot({ host, instance }: Operation, asked: number): Promise<number> {
+  const disks = await host.collaborators.disks.list(instance.uuid);
+  return disks.find(({ name }) => name === ROOT)?.virtualSizeBytes ?? asked;
+}
+
+/** The image that the disk was made from may have been deleted since. */
+async function describeIfThere({ host, signal }: Operation, imageId: string): Promise<ImageMetadata | undefined> {
+  try {
+    return await host.collaborators.images.describe(imageId, { signal });
+  } catch (error) {
+    if (isHyperviseError(error, "IMAGE_NOT_FOUND")) return undefined;
+    throw error;
+  }
 }

@@ -7,7 +7,7 @@ import { checkPlan } from "../check-plan.js";
 import { checkTemplateFits } from "../template-fit.js";
 import { defineGuest, fetchKernel, refuseExisting } from "./spawn.js";
 import { directoryCheck } from "./save-template.js";
-import { emptyDrivesOf, planSpawn } from "../plan-spawn.js";
+import { emptyDrivesOf, placeOfDisk, planSpawn } from "../plan-spawn.js";
 import type { InstancePlan, PlannedDisk } from "../plan-spawn.js";
 import type { Guest } from "../guest.js";
 import type { HostContext } from "../host-context.js";
@@ -32,6 +32,8 @@ export async function spawnFromTemplate(
   const directory = directoryCheck(givenDirectory, "directory");
   if (spec.adminPassword !== undefined || (spec.injectedFiles ?? []).length > 0)
     throw new NotSupportedError({ capability: "injectAtSpawn of a guest that has booted" });
+  if (spec.configDrive !== undefined)
+    throw new NotSupportedError({ capability: "configDrive of a guest that has booted" });
   const plan = planSpawn(storedSpec(spec));
   const instance = { uuid: spec.uuid, name: spec.name };
   checkPlan(host, plan);
@@ -120,12 +122,13 @@ async function refuseKeptDisks({ host, instance }: Operation): Promise<void> {
 /** A copy-on-write disk on the template's. @throws TemplateUnusableError when the template has none of the name. */
 async function createOverlay(
   operation: Operation,
-  { imageId: _imageId, ...place }: PlannedDisk,
+  planned: PlannedDisk,
   template: TemplateManifest,
   directory: string,
 ): Promise<InstanceDisk> {
   const { host, instance, signal } = operation;
   const { uuid } = instance;
+  const place = placeOfDisk(planned);
   const { name } = place;
   const base = template.disks.find((disk) => disk.name === name);
   if (base === undefined)

@@ -1,5 +1,5 @@
 /** `spawn`: from a spec to a running guest, or to nothing at all. */
-import { HyperviseError, isHyperviseError, NotSupportedError } from "../../core/index.js";
+import { isHyperviseError } from "../../core/index.js";
 import type { OperationOptions } from "../../core/index.js";
 import {
   applyFilters,
@@ -12,6 +12,8 @@ import {
   writeRecord,
 } from "../operation-steps.js";
 import { checkPlan } from "../check-plan.js";
+import { createConfigDrive, inject, requireInjection } from "../config-drive-steps.js";
+import type { GivenInjection } from "../config-drive-steps.js";
 import type { Guest } from "../guest.js";
 import type { GuestKernel } from "../guest-definition.js";
 import { guestDefinitionOf } from "../guest-definition-of.js";
@@ -25,29 +27,31 @@ import type { InstancePlan } from "../plan-spawn.js";
 import type { Operation } from "../operation.js";
 import { runOperation } from "../run-operation.js";
 import type { SpawnResult } from "../results.js";
+import { kernelOf } from "../../storage/index.js";
 import { storedSpec, validateInstanceSpec } from "../validate-instance-spec.js";
-import type { StoredSpec, ValidSpec } from "../validate-instance-spec.js";
+import type { StoredSpec } from "../validate-instance-spec.js";
 
 export type SpawnOptions = OperationOptions & { readonly powerOn?: boolean };
 
 export async function spawn(host: HostContext, given: InstanceSpec, options?: SpawnOptions): Promise<SpawnResult> {
   host.lifecycle.assertReady();
   const spec = validateInstanceSpec(given);
-  const plan = planSpawn(storedSpec(spec));
+  const planned = planSpawn(storedSpec(spec));
   const instance = { uuid: spec.uuid, name: spec.name };
   const powerOn = options?.powerOn ?? true;
-  checkInjection(host, spec);
-  checkPlan(host, plan);
+  const injection = { adminPassword: spec.adminPassword, files: spec.injectedFiles };
+  requireInjection(host, spec, injection);
+  checkPlan(host, planned);
   const { spawnMs, imageFetchMs } = host.timeouts;
   const request = { kind: "spawn", instance, options, timeoutMs: spawnMs + imageFetchMs };
   return runOperation(host, request, async (operation) => {
     await refuseExisting(operation);
-    await checkImage(operation, plan.spec);
-    const record = await prepareResources(operation, plan, powerOn);
+    const plan = await checkImage(operation, planned);
+    const record = await prepareResources(operation, plan, powerOn, injection);
     await prepareFilters(operation, instance, record.vifs, null);
     const guest = await defineGuest(operation, record);
     await applyFilters(operation, instance, record.vifs);
-    await inject(operation, guest, spec);
+    await inject(operation, guest, spec, injection);
     if (powerOn) await bootGuest(operation, guest);
     operation.throwIfAborted();
     return { instance, state: powerOn ? ("running" as const) : ("shutdown" as const) };
@@ -62,15 +66,28 @@ export async function refuseExisting({ host, instance, signal }: Operation): Pro
   if ((await host.hypervisor.find(instance.uuid, { signal })) !== undefined) throw new InstanceExistsError(instance);
 }
 
-async function checkImage({ host, signal }: Operation, spec: StoredSpec): Promise<void> {
+/** An image may say of itself which kernel it boots with; a kernel that the spec names goes before that. */
+async function checkImage({ host, signal }: Operation, given: InstancePlan): Promise<InstancePlan> {
   const { images } = host.collaborators;
-  if (spec.imageId !== undefined) checkImageFits(await images.describe(spec.imageId, { signal }), spec.flavor);
-  if (spec.kernel !== undefined) await images.describe(spec.kernel.kernelImageId, { signal });
-  if (spec.kernel?.ramdiskImageId !== undefined) await images.describe(spec.kernel.ramdiskImageId, { signal });
+  const image = given.spec.imageId === undefined ? undefined : await images.describe(given.spec.imageId, { signal });
+  if (image !== undefined) checkImageFits(image, given.spec.flavor);
+  const kernel = given.spec.kernel ?? (image === undefined ? undefined : kernelOf(image));
+  if (kernel === undefined) return given;
+  await images.describe(kernel.kernelImageId, { signal });
+  if (kernel.ramdiskImageId !== undefined) await images.describe(kernel.ramdiskImageId, { signal });
+  if (given.spec.kernel !== undefined) return given;
+  const plan = planSpawn({ ...given.spec, kernel });
+  checkPlan(host, plan);
+  return plan;
 }
 
 /** Disks, volumes and ports, and the record that holds them. The first record, with the spec alone, claims names, ports and volumes. */
-async function prepareResources(operation: Operation, plan: InstancePlan, powerOn: boolean): Promise<InstanceRecord> {
+async function prepareResources(
+  operation: Operation,
+  plan: InstancePlan,
+  powerOn: boolean,
+  given: GivenInjection,
+): Promise<InstanceRecord> {
   const { host, instance } = operation;
   const { spec } = plan;
   let record: InstanceRecord = {
@@ -92,6 +109,10 @@ async function prepareResources(operation: Operation, plan: InstancePlan, powerO
   operation.progress("disks");
   for (const disk of plan.disks) {
     const made = await createDisk(operation, disk, disk.imageId === undefined ? undefined : image);
+    record = { ...record, disks: [...record.disks, made] };
+  }
+  if (plan.configDrive !== undefined) {
+    const made = await createConfigDrive(operation, plan.configDrive, { ...instance, ...plan }, given);
     record = { ...record, disks: [...record.disks, made] };
   }
   operation.progress("volumes");
@@ -129,21 +150,4 @@ export async function defineGuest(operation: Operation, record: InstanceRecord):
   } catch (error) {
     throw isHyperviseError(error, "CONFLICT") ? new InstanceExistsError(instance, { cause: error }) : error;
   }
-}
-
-function checkInjection(host: HostContext, spec: ValidSpec): void {
-  const wanted = spec.adminPassword !== undefined || (spec.injectedFiles ?? []).length > 0;
-  if (wanted && !host.lifecycle.capabilities.flags.injectAtSpawn)
-    throw new NotSupportedError({ capability: "injectAtSpawn" });
-}
-
-async function inject({ signal }: Operation, guest: Guest, spec: ValidSpec): Promise<void> {
-  const { adminPassword, injectedFiles = [] } = spec;
-  if (adminPassword === undefined && injectedFiles.length === 0) return;
-  if (guest.inject === undefined) {
-    throw new HyperviseError("the hypervisor has the feature injectAtSpawn, but its guest has no inject method", {
-      code: "INTERNAL",
-    });
-  }
-  await guest.inject({ ...(adminPassword === undefined ? {} : { adminPassword }), files: injectedFiles }, { signal });
 }

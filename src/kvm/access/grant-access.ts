@@ -1,7 +1,7 @@
 /** Giving the user that QEMU runs as what a guest needs of the host's files, and taking it back. Without `runAs` nothing is done. */
 import { traceMessage } from "../../core/index.js";
 import type { GuestDefinition } from "../../driver/index.js";
-import { resolveBackingChain } from "../../storage/index.js";
+import { isLocalSource, resolveBackingChain } from "../../storage/index.js";
 import type { DiskSource } from "../../storage/index.js";
 import type { GuestCore } from "../guest-core.js";
 import { holderOf } from "./access-ledger.js";
@@ -34,7 +34,7 @@ export async function grantDisk(
   purpose: string,
 ): Promise<void> {
   const { access } = core.host;
-  if (access.user === undefined || source.type === "nbd") return;
+  if (access.user === undefined || !isLocalSource(source)) return;
   const chain = await resolveBackingChain(source.path, source.format, { roots: ["/"], maxDepth: MAX_CHAIN });
   const holder = holderOf(core.definition.uuid, purpose);
   for (const [index, path] of chain.entries()) {

@@ -8,7 +8,7 @@ import type { DiskSource } from "../../storage/index.js";
 import { checkDisk, sourceCheck } from "../definition-check.js";
 import type { GuestCore } from "../guest-core.js";
 import { requireHere } from "../migration/guard.js";
-import { diskNode } from "../plan/devices.js";
+import { diskNode } from "../plan/block-nodes.js";
 import { applyDiskLimits } from "./limits.js";
 import { diskHandle, findDrive, freshName, isQdevOf, letGo, openNext } from "./nodes.js";
 import { withSource, withWork } from "./work.js";

@@ -5,15 +5,17 @@
 import { BusyError } from "../../core/index.js";
 import type { JsonObject } from "../../core/index.js";
 import { DiskNotFoundError, InvalidStateError } from "../../driver/index.js";
+import { DiskKeyError, isLocalSource } from "../../storage/index.js";
 import type { DiskSource } from "../../storage/index.js";
 import { isQmpCommandError } from "../../qmp/index.js";
 import type { Qapi, QmpArguments } from "../../qmp/index.js";
 import { diskPurpose, grantDisk, revokeAccess } from "../access/grant-access.js";
 import type { GuestCore } from "../guest-core.js";
-import { blockNodes, diskNode } from "../plan/devices.js";
-import type { LoadedDisk } from "../plan/devices.js";
+import { blockNodes, diskNode, storageNode } from "../plan/block-nodes.js";
+import type { LoadedDisk } from "../plan/block-nodes.js";
 import { bindingOf } from "../plan/hardware.js";
 import type { GuestSession } from "../session.js";
+import { addDiskObjects, removeDiskObjects } from "./disk-objects.js";
 
 /** A drive as the guest has it. */
 export interface Drive {
@@ -91,14 +93,47 @@ export async function requireDrive(
   return { ...drive, inserted: drive.inserted, handle };
 }
 
-/** Opens a disk's source under a name of its own. @throws QmpCommandError; then nothing of it is open */
+/** Opens a disk's source under a name of its own. @throws QmpCommandError, SecretNotFoundError, DiskKeyError; then nothing of it is open */
 export async function openDisk(
+  core: GuestCore,
   session: GuestSession,
   name: string,
   disk: LoadedDisk,
   more: JsonObject = {},
 ): Promise<void> {
-  await addNode(session, { ...blockNodes(name, disk), ...more });
+  await addDiskObjects(core, session, name, disk.source);
+  try {
+    await addNode(session, { ...blockNodes(name, disk), ...more });
+  } catch (error) {
+    const reason = isQmpCommandError(error) ? await explainRefusal(core, session, name, disk, error) : error;
+    await removeDiskObjects(session, name, []).catch(() => undefined);
+    throw reason;
+  }
+}
+
+/**
+ * Why an encrypted disk could not be opened: if what it is kept on can be, it is the key. QEMU tells it only in words.
+ */
+async function explainRefusal(
+  core: GuestCore,
+  session: GuestSession,
+  name: string,
+  disk: LoadedDisk,
+  error: Error,
+): Promise<unknown> {
+  if (disk.source.encryption === undefined) return error;
+  const probe = `${name}-probe`;
+  try {
+    await addNode(session, { ...storageNode(name, disk), "node-name": probe });
+  } catch {
+    return error;
+  }
+  await closeNode(session, probe);
+  return new DiskKeyError("the disk's key does not open it, or it is not encrypted", {
+    instance: core.instance,
+    device: disk.id,
+    cause: error,
+  });
 }
 
 /** Opens what a disk of a guest in memory is about to go over to, and what that is based on. @throws QmpCommandError, HostIoError, ImageUnacceptableError */
@@ -110,12 +145,12 @@ export async function openNext(
   more: JsonObject = {},
 ): Promise<void> {
   await grantDisk(core, disk.source, disk.readOnly || disk.deviceType === "cdrom", diskPurpose(disk.id));
-  await openDisk(session, name, disk, more);
+  await openDisk(core, session, name, disk, more);
 }
 
 /** Takes back from QEMU the file that a disk does not stand on any more. */
 export async function letGo(core: GuestCore, diskId: string, source: DiskSource | undefined): Promise<void> {
-  if (source !== undefined && source.type !== "nbd") await revokeAccess(core, source.path, diskPurpose(diskId));
+  if (source !== undefined && isLocalSource(source)) await revokeAccess(core, source.path, diskPurpose(diskId));
 }
 
 export async function addNode(session: GuestSession, node: JsonObject): Promise<void> {
@@ -132,14 +167,15 @@ export async function freshName(session: GuestSession, handle: string): Promise<
 
 /** Closes what of a disk's nodes nothing stands on any more; true when none is left. */
 export async function closeUnused(session: GuestSession, handle: string): Promise<boolean> {
-  for (let left = await nodeNames(session, handle); left.length > 0;) {
+  let left = await nodeNames(session, handle);
+  for (let before = left.length + 1; left.length > 0 && left.length < before;) {
+    before = left.length;
     // What stands on others has to go first, and which does QEMU only tells by refusing.
     for (const name of left) await closeNode(session, name);
-    const after = await nodeNames(session, handle);
-    if (after.length === left.length) return false;
-    left = after;
+    left = await nodeNames(session, handle);
   }
-  return true;
+  await removeDiskObjects(session, handle, left);
+  return left.length === 0;
 }
 
 /** Closes all nodes of a disk whose device is gone. @throws BusyError while work on the disk is under way */

@@ -3,12 +3,14 @@ import { realpath } from "node:fs/promises";
 import { ConflictError, InvalidArgumentError, NotSupportedError } from "../../core/index.js";
 import type { CommonOptions } from "../../core/index.js";
 import { DeviceAttachError } from "../../driver/index.js";
+import { isLocalSource } from "../../storage/index.js";
 import type { DiskSource } from "../../storage/index.js";
 import type { Qapi } from "../../qmp/index.js";
 import { diskPurpose, grantAccess } from "../access/grant-access.js";
 import { sourceCheck } from "../definition-check.js";
 import type { GuestCore } from "../guest-core.js";
-import { diskNode } from "../plan/devices.js";
+import { diskNode } from "../plan/block-nodes.js";
+import type { LoadedDisk } from "../plan/block-nodes.js";
 import type { GuestSession } from "../session.js";
 import { addBitmap, bitmapsOf, transact } from "./checkpoint-bitmaps.js";
 import { startJob } from "./job.js";
@@ -30,6 +32,7 @@ export async function snapshotDisk(
   const overlay = sourceCheck(given, "overlay");
   const disk = moveable(core, diskId);
   refuseUnfit(core, disk, overlay);
+  refuseEncrypted(core, disk, overlay);
   if (overlay.format !== "qcow2")
     throw new InvalidArgumentError({ field: "overlay.format", value: overlay.format, expected: "qcow2" });
   await withWork(
@@ -74,7 +77,8 @@ export async function commitDisk(
   const base = sourceCheck(given, "base");
   const disk = moveable(core, diskId);
   refuseUnfit(core, disk, base);
-  if (base.type === "nbd") throw new NotSupportedError({ capability: "merging an overlay into an NBD export" });
+  refuseEncrypted(core, disk, base);
+  if (!isLocalSource(base)) throw new NotSupportedError({ capability: "merging an overlay into network storage" });
   const { path, format } = base;
   const job = `commit-${diskHandle(core, diskId)}`;
   await withWork(
@@ -113,6 +117,16 @@ export async function commitDisk(
   );
 }
 
+/** What is below an overlay QEMU opens by itself, without a key. @throws NotSupportedError */
+function refuseEncrypted(core: GuestCore, disk: LoadedDisk, other: DiskSource): void {
+  if (disk.source.encryption === undefined && other.encryption === undefined) return;
+  throw new NotSupportedError({
+    capability: "overlays of encrypted disks",
+    instance: core.instance,
+    device: disk.id,
+  });
+}
+
 /** QEMU takes any file for an overlay; one that names another file as what it is based on would make another disk of it at the next start. */
 async function requireOverlay(
   core: GuestCore,
@@ -131,7 +145,7 @@ async function requireOverlay(
   if (backingFormat !== present.format)
     return refuse("it does not say of which format the file is that it is based on");
   if (Number(info.image["virtual-size"]) < sizeBytes) return refuse("it is smaller than the disk");
-  if (present.type !== "nbd" && !(await isSameFile(backing, present.path)))
+  if (isLocalSource(present) && !(await isSameFile(backing, present.path)))
     return refuse("it is not based on the disk's present file");
 }
 

@@ -10,7 +10,7 @@ import { QmpJobError } from "../../qmp/index.js";
 import type { QmpArguments } from "../../qmp/index.js";
 import { grantAccess } from "../access/grant-access.js";
 import type { GuestCore } from "../guest-core.js";
-import { diskNode } from "../plan/devices.js";
+import { diskNode } from "../plan/block-nodes.js";
 import type { GuestSession } from "../session.js";
 import { reach } from "./job.js";
 import { addNode } from "./nodes.js";

@@ -10,7 +10,7 @@ import {
 import type { CommonOptions, JsonObject, RollbackStack } from "../../core/index.js";
 import { DeviceAttachError } from "../../driver/index.js";
 import type { GuestDevice, GuestDisk, GuestNic } from "../../driver/index.js";
-import { HostIoError } from "../../host/index.js";
+import { HostIoError, openMacvtap } from "../../host/index.js";
 import { QmpCommandError } from "../../qmp/index.js";
 import type { QmpArguments } from "../../qmp/index.js";
 import { diskPurpose, grantDisk, revokePurpose } from "../access/grant-access.js";
@@ -18,7 +18,9 @@ import type { GuestCore } from "../guest-core.js";
 import { VHOST_DEVICE } from "../launch.js";
 import { applyDiskLimits } from "../block/limits.js";
 import { openDisk } from "../block/nodes.js";
-import { diskDevice, isLoaded, netBackend, nicBackend, nicDevice, queuesOf, scsiController } from "../plan/devices.js";
+import { isLoaded } from "../plan/block-nodes.js";
+import { diskDevice, netBackend, nicBackend, nicDevice, nicSocket, queuesOf, scsiController } from "../plan/devices.js";
+import { memoryOf } from "../plan/memory-slots.js";
 import type { NicConnection } from "../plan/devices.js";
 import { guestDevice, usbController } from "../plan/guest-devices.js";
 import {
@@ -40,7 +42,7 @@ import type { SlotPool } from "../plan/topology.js";
 import type { GuestSession } from "../session.js";
 import type { GuestState } from "../state/guest-state.js";
 import { withoutDevice } from "../state/state-changes.js";
-import { removeBackend } from "./unplug.js";
+import { removeBackend, removeSocket } from "./unplug.js";
 
 /**
  * Gives a guest a disk.
@@ -72,7 +74,7 @@ export async function plugDisk(core: GuestCore, disk: GuestDisk, options: Common
       if (pool === "usb") await plugController(core, session, USB_CONTROLLER, usbController);
       undo.defer("access to the disk", () => revokePurpose(core, purpose));
       if (disk.source !== undefined) await grantDisk(core, disk.source, isReadOnly(disk), purpose);
-      if (isLoaded(disk)) await openDisk(session, binding.handle, disk);
+      if (isLoaded(disk)) await openDisk(core, session, binding.handle, disk);
       undo.defer("block nodes", () => removeBackend(session, binding));
       throwIfAborted(options.signal);
       return diskDevice(binding, withBootIndex(disk, disks.length, core.definition), core.state.hardware);
@@ -100,7 +102,7 @@ export async function plugNic(core: GuestCore, nic: GuestNic, options: CommonOpt
     options,
     async (binding, undo) => {
       await addNetBackend(core, session, binding.handle, nic);
-      undo.defer("network back end", () => removeBackend(session, binding));
+      undo.defer("network back end", () => removeBackend(session, binding, nic));
       throwIfAborted(options.signal);
       return nicDevice(binding, nic, core.state.hardware);
     },
@@ -244,8 +246,12 @@ async function connect(
   if (backend.type === "user")
     return backend.cidr === undefined ? { type: "user" } : { type: "user", cidr: backend.cidr };
   const queues = queuesOf(nic);
+  if (backend.type === "vhostUser") return connectSwitch(core, session, handle, backend);
+  if (hotplugNetwork.taps === "name" && backend.type === "macvtap")
+    throw new NotSupportedError({ capability: "hot plug of NICs on macvtap devices without descriptor passing" });
   if (hotplugNetwork.taps === "name") return { type: "name", deviceName: backend.deviceName, queues };
-  opened.push(...openTap(backend.deviceName, queues));
+  const { deviceName } = backend;
+  opened.push(...(backend.type === "macvtap" ? openMacvtap(deviceName) : openTap(deviceName, queues)));
   const taps = [...opened];
   const vhost = hotplugNetwork.vhost && nic.model === "virtio" ? taps.map(() => openVhost(opened)) : [];
   return {
@@ -253,6 +259,28 @@ async function connect(
     tap: await name(session, fdNames(handle, "tap", queues), taps),
     vhost: await name(session, fdNames(handle, "vhost", queues), vhost),
   };
+}
+
+/** The switch maps the guest's memory, which the guest has booted with. */
+async function connectSwitch(
+  core: GuestCore,
+  session: GuestSession,
+  handle: string,
+  backend: Extract<GuestNic["backend"], { readonly type: "vhostUser" }>,
+): Promise<NicConnection> {
+  if (memoryOf(core.definition).shared !== true) {
+    throw new NotSupportedError({
+      capability: "a switch in user space for a guest whose memory is not shared",
+      remedy: "Start the guest with hardware.memory.shared, or with such a NIC.",
+    });
+  }
+  const isServer = backend.server === "hypervisor";
+  const addr = { type: "unix" as const, data: { path: backend.socketPath } };
+  await session.execute("chardev-add", {
+    id: nicSocket(handle),
+    backend: { type: "socket", data: { addr, server: isServer, ...(isServer ? { wait: false } : {}) } },
+  });
+  return backend;
 }
 
 async function name(session: GuestSession, names: readonly string[], fds: readonly number[]): Promise<string[]> {
@@ -267,7 +295,8 @@ async function name(session: GuestSession, names: readonly string[], fds: readon
 
 /** Names that `netdev_add` did not use up would keep the TAP open. */
 async function closeNamed(session: GuestSession, handle: string, nic: GuestNic): Promise<void> {
-  if (nic.backend.type !== "tap") return;
+  if (nic.backend.type === "vhostUser") return removeSocket(session, handle);
+  if (nic.backend.type === "user") return;
   const queues = queuesOf(nic);
   for (const fdname of [...fdNames(handle, "tap", queues), ...fdNames(handle, "vhost", queues)]) {
     await session.execute("closefd", { fdname }).catch(() => undefined);

@@ -31,7 +31,8 @@ async function settle(core: GuestCore, session: GuestSession, binding: DeviceBin
   if (phase === "attaching" && present) {
     await core.update((state) => ({ ...state, hardware: withPhase(state.hardware, handle, undefined) }));
   } else if (phase === "attaching") {
-    await removeBackend(session, binding);
+    const nic = core.definition.nics.find(({ id }) => binding.kind === "nic" && id === binding.id);
+    await removeBackend(session, binding, nic);
     await core.update((state) => withoutDevice(state, binding));
   } else if (!present) {
     await finishUnplug(core, handle);

@@ -1,11 +1,11 @@
 /** Taking devices out of a guest. A device's back end goes only when QEMU has said that the device itself is gone. */
 import { DeviceDetachError } from "../../driver/index.js";
-import type { DetachOptions, DetachOutcome } from "../../driver/index.js";
+import type { DetachOptions, DetachOutcome, GuestNic } from "../../driver/index.js";
 import { QmpCommandError, isQmpCommandError } from "../../qmp/index.js";
 import { diskPurpose, revokePurpose } from "../access/grant-access.js";
 import { closeDisk } from "../block/nodes.js";
 import type { GuestCore } from "../guest-core.js";
-import { nicBackend } from "../plan/devices.js";
+import { nicBackend, nicSocket } from "../plan/devices.js";
 import { bindingOf, withPhase } from "../plan/hardware.js";
 import type { DeviceBinding } from "../plan/hardware.js";
 import type { GuestSession } from "../session.js";
@@ -84,7 +84,8 @@ async function finish(core: GuestCore, handle: string): Promise<void> {
   const binding = core.bindingOfHandle(handle);
   if (binding === undefined || core.plugging.has(handle)) return core.settleUnplug(handle, "detached");
   const { session } = core;
-  if (session !== undefined) await removeBackend(session, binding);
+  const nic = core.definition.nics.find(({ id }) => binding.kind === "nic" && id === binding.id);
+  if (session !== undefined) await removeBackend(session, binding, nic);
   if (binding.kind === "disk") await revokePurpose(core, diskPurpose(binding.id));
   await core.update((state) => withoutDevice(state, binding));
   core.settleUnplug(handle, "detached");
@@ -96,6 +97,7 @@ async function finish(core: GuestCore, handle: string): Promise<void> {
 export async function removeBackend(
   session: GuestSession,
   { kind, handle }: Pick<DeviceBinding, "kind" | "handle">,
+  nic?: Pick<GuestNic, "backend">,
 ): Promise<void> {
   if (session.process.over) return;
   if (kind === "disk") return closeDisk(session, handle);
@@ -106,6 +108,15 @@ export async function removeBackend(
     if (!(error instanceof QmpCommandError)) throw error;
     if (await hasBackend(session, kind, handle, error)) throw error;
   }
+  if (nic?.backend.type === "vhostUser") await removeSocket(session, handle);
+}
+
+/** Removes the socket to a switch in user space; success when there is none. */
+export async function removeSocket(session: GuestSession, handle: string): Promise<void> {
+  if (session.process.over) return;
+  const present = await session.execute("query-chardev");
+  if (present.some(({ label }) => label === nicSocket(handle)))
+    await session.execute("chardev-remove", { id: nicSocket(handle) });
 }
 
 /** What is missing fails as any other failure does, but for a network back end. */

@@ -29,6 +29,7 @@ import { removeSockets, tailOf } from "../process.js";
 import type { RunningProcess } from "../process.js";
 import type { GuestSession } from "../session.js";
 import type { GuestState } from "../state/guest-state.js";
+import { openDiskSecrets, refusedKey } from "./disk-secrets.js";
 import { tuneGuest } from "./tune.js";
 import { withMigration, withProcess, withSavedMemory, withoutProcess } from "../state/state-changes.js";
 
@@ -137,6 +138,8 @@ async function bringUp(core: GuestCore, paused: boolean, deadline: Deadline, arr
     undo.defer("access to the host's files", () => revokeGuest(core));
     await grantDefinition(core, definition);
     deadline.throwIfExpired();
+    const secrets = await openDiskSecrets(core, commandLine);
+    undo.defer("secrets", secrets.wipe);
     const { process, monitor } = await launchQemu({
       binary: host.binary,
       commandLine: arrival === undefined ? commandLine : withIncoming(commandLine),
@@ -145,11 +148,14 @@ async function bringUp(core: GuestCore, paused: boolean, deadline: Deadline, arr
       openTap: host.openTap,
       clock: host.clock,
       inherited: arrival?.inherited ?? [],
+      secrets: secrets.files,
       user: host.access.user,
     });
     undo.defer("QEMU", () => (arrival === undefined ? drop(core, process) : dropQuietly(core, process)));
     const session = core.follow(process, guestListener(core));
     await session.connectStream(monitor, { signal: deadline.signal, deadlineMs: Math.max(1, deadline.remainingMs) });
+    // QEMU reads them before it opens its monitors.
+    secrets.wipe();
     core.whileInMemory(watchConsoleLog(core));
     await prepareDisks(core, session, arrival !== undefined);
     await tuneGuest(core, session, { signal: deadline.signal, deadlineMs: Math.max(1, deadline.remainingMs) });
@@ -241,6 +247,11 @@ async function explain(
       instance: core.instance,
       cause: error,
     });
+  }
+  const refused = late ? undefined : await refusedKey(core);
+  if (refused !== undefined) {
+    refused.attachUndoErrors(error.undoErrors);
+    return refused;
   }
   const started = new GuestStartError(late ? "QEMU did not come up in time" : "QEMU did not start the guest", {
     instance: core.instance,

@@ -28,6 +28,11 @@ export function nbdServer(address: DirectAddress): Qapi.SocketAddress {
   return { type: "inet", host: address.host, port: String(address.port) };
 }
 
+/** A file of the guest's directory as QEMU names it: it has the directory as the first descriptor that it inherits, whatever the length of its path, and whoever it runs as. */
+export function pathInQemu(name: string): string {
+  return `/proc/self/fd/3/${name}`;
+}
+
 /** Whether a path fits the address of a socket. */
 export function fitsSocket(path: string): boolean {
   return Buffer.byteLength(path) <= MAX_SOCKET_PATH_BYTES;
@@ -43,7 +48,7 @@ export async function waitOnPort(
   host: string,
   ports: { readonly first: number; readonly last: number },
   wait: (address: DirectAddress) => Promise<unknown>,
-  isFree: (host: string, port: number) => Promise<boolean> = canListen,
+  isFree: (host: string, port: number) => boolean | Promise<boolean> = canListen,
 ): Promise<DirectAddress> {
   let refusal: QmpCommandError | undefined;
   for (let port = ports.first; port <= ports.last; port++) {
@@ -66,7 +71,7 @@ export async function waitOnPort(
 }
 
 /** Whether somebody could listen there now. */
-function canListen(host: string, port: number): Promise<boolean> {
+export function canListen(host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer();
     server.once("error", () => resolve(false));

@@ -12,6 +12,8 @@ import { removeMirrors } from "./mirror.js";
 import { setCapabilities } from "./settings.js";
 import { removeCredentials } from "./tls.js";
 import { isMoving } from "./moving.js";
+import { PostcopyLink, isPostcopy } from "./postcopy-link.js";
+import { parseToken } from "./token.js";
 import { cancelMigration, finalStatus, followMigration } from "./watch.js";
 
 /** The record of a guest that is leaving or has left. */
@@ -102,30 +104,77 @@ async function seeThrough(core: GuestCore, session: GuestSession, record: Outgoi
   const end =
     status === "pre-switchover" || status === "active" || status === "setup"
       ? await cancelMigration(core, session)
-      : await followMigration(core, session, finalStatus, {
-          what: "the end of a migration",
-          limitMs: core.host.timeouts.migrationMs,
-        });
+      : await untilOver(core, session, record);
   if (end !== "completed") {
     await stay(core, session, record);
     return end === "failed" ? "failed" : "aborted";
   }
-  await depart(core, record);
+  await depart(core, outgoingOf(core) ?? record);
   return "completed";
 }
+
+/** A guest that has gone over by post-copy and lost its connection for good is the destination's all the same. */
+async function untilOver(
+  core: GuestCore,
+  session: GuestSession,
+  { token }: OutgoingRecord,
+): Promise<"completed" | "failed" | "cancelled"> {
+  const link =
+    token === undefined ? undefined : new PostcopyLink(core, session, parseToken(token, core.definition.uuid));
+  try {
+    return await followMigration(
+      core,
+      session,
+      async (info, signal) => {
+        if (isPostcopy(info)) noteGoneOver(core);
+        await link?.look(info, signal);
+        return finalStatus(info);
+      },
+      { what: "the end of a migration", limitMs: core.host.timeouts.migrationMs },
+    );
+  } catch (error) {
+    if (session.process.over || !isHyperviseError(error, "GUEST_CRASHED")) throw error;
+    return "completed";
+  } finally {
+    await link?.close();
+  }
+}
+
+/** The guest has begun to run on the destination without all of its memory: from now on it can't come back. Told once. */
+export function noteGoneOver(core: GuestCore): void {
+  const record = outgoingOf(core);
+  if (record === undefined || record.postcopy === true || goneOver.has(core)) return;
+  goneOver.add(core);
+  core.emit({ type: "lifecycle", transition: "postcopyStarted", cause: "self" });
+  void core
+    .update((state) => {
+      const { migration } = state;
+      return migration?.role === "source" ? withMigration(state, { ...migration, postcopy: true }) : state;
+    })
+    .catch((error: unknown) =>
+      traceMessage("hypervise:kvm:background-failure", () => ({
+        instance: core.instance,
+        error: asError(error).message,
+      })),
+    )
+    .finally(() => goneOver.delete(core));
+}
+
+/** Guests of which that is being written down. */
+const goneOver = new WeakSet<GuestCore>();
 
 /**
  * Takes back a guest that has gone: it runs on here from where it was handed over. Only for when the destination is rid of it, and it has not run there: else there are two.
  * Success when it has not gone. A guest whose QEMU is not there any more counts as crashed.
- * @throws InvalidStateError while a migration is under way
+ * @throws InvalidStateError while a migration is under way, and for a guest that has run on the destination
  */
 export async function reclaim(core: GuestCore): Promise<void> {
   const record = outgoingOf(core);
   if (record === undefined) return;
-  if (record.phase !== "departed" || isMoving(core))
+  if (record.phase !== "departed" || record.postcopy === true || isMoving(core))
     throw new InvalidStateError({
       operation: "reclaimMigration",
-      state: "migrating",
+      state: record.postcopy === true ? "migratedByPostcopy" : "migrating",
       expected: ["migratedAway"],
       instance: core.instance,
     });

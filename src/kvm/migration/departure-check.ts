@@ -16,7 +16,11 @@ export function describeGuest(core: GuestCore): JsonObject {
   if (state.hardware.bindings.some(({ phase }) => phase !== undefined))
     throw new MigrationPreCheckError("a device of the guest is being plugged in or out", { instance, retryable: true });
   const { accelerator, cpuModel } = host;
-  const description: GuestDescription = { version: 1, definition, hardware: state.hardware, accelerator, cpuModel };
+  const { hardware, checkpoints } = state;
+  const description: GuestDescription = {
+    ...{ version: 1, definition, hardware, accelerator, cpuModel },
+    ...(checkpoints === undefined ? {} : { checkpoints }),
+  };
   return asJson(description);
 }
 
@@ -52,9 +56,10 @@ export function checkToken(core: GuestCore, { token: given, copyDisks }: GuestMi
 export async function checkGuest(
   core: GuestCore,
   session: GuestSession,
-  { copyDisks }: MigrationToken,
+  token: MigrationToken,
 ): Promise<OutgoingRecord> {
   const { instance } = core;
+  const { copyDisks } = token;
   const { state } = session.view;
   if (state === "crashed")
     throw new InvalidStateError({ operation: "migrate", state, expected: ["running", "paused"], instance });
@@ -73,5 +78,5 @@ export async function checkGuest(
       throw new InvalidArgumentError({ field: "request.copyDisks", value: id, expected: "a disk of the guest" });
     return binding.handle;
   });
-  return { role: "source", phase: "outgoing", wasRunning: state === "running", copied };
+  return { role: "source", phase: "outgoing", wasRunning: state === "running", copied, token: asJson(token) };
 }

@@ -9,14 +9,17 @@ import { QmpCommandError } from "../../qmp/index.js";
 import type { GuestCore } from "../guest-core.js";
 import { receiveGuest } from "../lifecycle/start.js";
 import { GUEST_FILES } from "../plan/command-line.js";
-import { diskNode } from "../plan/devices.js";
+import { diskNode } from "../plan/block-nodes.js";
 import type { Hardware } from "../plan/hardware.js";
 import { bindingOf } from "../plan/hardware.js";
 import type { GuestSession } from "../session.js";
+import type { GuestState } from "../state/guest-state.js";
 import type { IncomingRecord } from "../state/migration-record.js";
-import { fitsSocket, nbdListener, uriOf, waitOnPort } from "./addresses.js";
+import { withMigration } from "../state/state-changes.js";
+import { canListen, fitsSocket, nbdListener, pathInQemu, uriOf, waitOnPort } from "./addresses.js";
 import type { DirectAddress } from "./addresses.js";
 import type { MigrationChannel } from "./options.js";
+import { claimPort } from "./ports.js";
 import { agreedParameters, incomingCapabilities, setCapabilities } from "./settings.js";
 import type { Agreement } from "./settings.js";
 import { incomingOf, watchForPostcopy } from "./take-over.js";
@@ -100,19 +103,39 @@ async function listen(
   }
   const { copyDisks, listenAddress } = request;
   const disks = copyDisks.length === 0 ? undefined : await offerDisks(core, session, copyDisks, listenAddress, signal);
-  const memory = await waitAt(core, "memory", listenAddress, (address) =>
-    session.execute("migrate-incoming", { uri: uriOf(address) }, { signal }),
-  );
+  let uri = "";
+  const memory = await waitAt(core, "memory", listenAddress, async (address) => {
+    uri = uriOf(address);
+    await session.execute("migrate-incoming", { uri }, { signal });
+  });
+  const recovery = agreed.postcopy && memory.type === "inet" ? await anotherPort(core, memory) : undefined;
+  await core.update((before) => withIncomingUris(before, uri, recovery === undefined ? uri : uriOf(recovery)));
   return {
     version: 1,
     uuid: definition.uuid,
     memory,
+    ...(recovery === undefined ? {} : { recovery }),
     ...(disks === undefined ? {} : { disks }),
     copyDisks,
     ...agreed,
     tls: tls !== undefined,
     fingerprint: fingerprintOf(state.hardware, definition),
   };
+}
+
+function withIncomingUris(state: GuestState, uri: string, nextUri: string): GuestState {
+  const { migration } = state;
+  return migration?.role === "destination" ? withMigration(state, { ...migration, uri, nextUri }) : state;
+}
+
+/** Whether the guest may have a port. */
+function isFree(core: GuestCore): (host: string, port: number) => Promise<boolean> {
+  return async (host, port) => claimPort(core, port) && (await canListen(host, port));
+}
+
+/** A port that nobody has now, for later. */
+function anotherPort(core: GuestCore, { host }: Extract<DirectAddress, { type: "inet" }>): Promise<DirectAddress> {
+  return waitOnPort(core.instance, host, core.host.migration.ports, () => Promise.resolve(), isFree(core));
 }
 
 /** Whether the host can receive by post-copy QEMU finds out when it is asked to. */
@@ -168,15 +191,17 @@ async function waitAt(
   const { migration, hostAddress } = core.host;
   const { transport, ports } = migration;
   if (transport === "tcp")
-    return waitOnPort(core.instance, listenAddress ?? migration.listenAddress ?? (await hostAddress()), ports, wait);
+    return waitOnPort(
+      core.instance,
+      listenAddress ?? migration.listenAddress ?? (await hostAddress()),
+      ports,
+      wait,
+      isFree(core),
+    );
   const name = channel === "memory" ? GUEST_FILES.incoming : GUEST_FILES.incomingDisks;
-  // QEMU has the directory under a short name, whatever the length of its path.
-  await wait({ type: "unix", path: `${DIRECTORY_IN_QEMU}/${name}` });
+  await wait({ type: "unix", path: pathInQemu(name) });
   return transport === "tunnel" ? { type: "tunnel" } : { type: "unix", path: fileOf(core, channel) };
 }
-
-/** The guest's directory is the first descriptor that QEMU inherits. */
-const DIRECTORY_IN_QEMU = "/proc/self/fd/3";
 
 function fileOf({ files }: GuestCore, channel: MigrationChannel): string {
   return channel === "memory" ? files.incoming : files.incomingDisks;

@@ -9,7 +9,7 @@ import {
   isHyperviseError,
   joinSignals,
 } from "../../core/index.js";
-import { GuestCrashedError, MigrationError, NoActiveMigrationError } from "../../driver/index.js";
+import { MigrationError, NoActiveMigrationError } from "../../driver/index.js";
 import type {
   GuestMigrationOptions,
   GuestMigrationRequest,
@@ -24,10 +24,11 @@ import type { OutgoingRecord } from "../state/migration-record.js";
 import { withMigration } from "../state/state-changes.js";
 import { uriOf } from "./addresses.js";
 import { checkGuest, checkToken } from "./departure-check.js";
-import { afterCrash, depart, outgoingOf, settleOutgoing, stay } from "./conclude.js";
+import { afterCrash, depart, noteGoneOver, outgoingOf, settleOutgoing, stay } from "./conclude.js";
 import { requireHere } from "./guard.js";
 import { copiedDisks, finishMirrors, startMirror } from "./mirror.js";
 import { isMoving, whileMoving } from "./moving.js";
+import { PostcopyLink, isPostcopy } from "./postcopy-link.js";
 import { NO_DISKS, beginConvergence, converge, downtimeLimit, progressOf } from "./progress.js";
 import type { Convergence, CopiedDisks } from "./progress.js";
 import { reachDestination } from "./reach.js";
@@ -175,7 +176,7 @@ class OutgoingMigration {
       this.#begun = true;
       await session.execute("migrate", { uri }, { signal: stop.signal });
       await this.#copyMemory(session, stop.signal);
-      return await this.#switchOver(session, record, stop.signal);
+      return await this.#switchOver(session, record, token, stop.signal);
     } catch (error) {
       return await this.#giveUp(session, record, asError(error), reached);
     } finally {
@@ -190,6 +191,7 @@ class OutgoingMigration {
     const parameters = {
       ...agreedParameters(token),
       "max-bandwidth": bandwidthMiBps === 0 ? UNLIMITED_BYTES_PER_SECOND : bandwidthMiBps * MIB,
+      "max-postcopy-bandwidth": bandwidthMiBps * MIB,
       "downtime-limit": downtimeLimit(this.#convergence),
       "tls-creds": reached.tlsHostname === undefined ? "" : TLS_CREDENTIALS,
       "tls-hostname": reached.tlsHostname ?? "",
@@ -259,7 +261,12 @@ class OutgoingMigration {
     if (limit !== before) await session.execute("migrate-set-parameters", { "downtime-limit": limit }, { signal });
   }
 
-  async #switchOver(session: GuestSession, record: OutgoingRecord, signal: AbortSignal): Promise<MigrationOutcome> {
+  async #switchOver(
+    session: GuestSession,
+    record: OutgoingRecord,
+    token: MigrationToken,
+    signal: AbortSignal,
+  ): Promise<MigrationOutcome> {
     const core = this.#core;
     const { cancelMs, commandMs } = core.host.timeouts;
     await finishMirrors(core, session, record.copied, { limitMs: cancelMs, signal });
@@ -274,33 +281,36 @@ class OutgoingMigration {
     const unwatch = session.watch((event) => {
       if (event?.event === "MIGRATION" && event.data["status"] === "postcopy-active") this.#noteSwitch(session);
     });
+    const link = new PostcopyLink(core, session, token);
     try {
       await session.execute("migrate-continue", { state: "pre-switchover" }, { deadlineMs: commandMs });
-      const end = await this.#seeOver(session);
+      const end = await this.#seeOver(session, link);
       return await this.#handOver(switching, end);
     } finally {
       unwatch();
+      await link.close();
     }
   }
 
   async #handOver(record: OutgoingRecord, end: Qapi.MigrationInfo): Promise<MigrationOutcome> {
     if (finalStatus(end) !== "completed") throw this.#failure(end);
+    await depart(this.#core, { ...record, ...(this.#phase === "postcopy" ? { postcopy: true } : {}) });
     this.#phase = "completed";
-    await depart(this.#core, record);
     this.#report(end);
     return "completed";
   }
 
-  #seeOver(session: GuestSession): Promise<Qapi.MigrationInfo> {
+  #seeOver(session: GuestSession, link: PostcopyLink): Promise<Qapi.MigrationInfo> {
     const core = this.#core;
     const { migrationMs } = core.host.timeouts;
     return followMigration(
       core,
       session,
-      (info) => {
+      async (info, signal) => {
         if (finalStatus(info) !== undefined) return info;
-        if (info.status === "postcopy-paused") throw new GuestCrashedError(BROKEN, { instance: core.instance });
+        if (isPostcopy(info)) this.#noteSwitch(session);
         this.#report(info);
+        await link.look(info, signal);
         return undefined;
       },
       { what: "handing the guest over", limitMs: migrationMs, nudge: this.#nudge },
@@ -311,7 +321,7 @@ class OutgoingMigration {
   #noteSwitch(session: GuestSession): void {
     if (this.#phase === "postcopy") return;
     this.#phase = "postcopy";
-    this.#core.emit({ type: "lifecycle", transition: "postcopyStarted", cause: "self" });
+    noteGoneOver(this.#core);
     void session.execute("query-migrate").then(
       (info) => this.#report(info),
       () => undefined,
@@ -326,9 +336,11 @@ class OutgoingMigration {
     reached: Reached | undefined,
   ): Promise<MigrationOutcome> {
     const core = this.#core;
+    // Who comes next sees it through.
+    if (core.released) throw error;
     // The guest is the destination's, and never comes back here, whatever becomes of it there.
     if (this.#phase === "postcopy" && !session.process.over && !this.#over) {
-      await depart(core, { ...record, phase: "switchover" });
+      await depart(core, { ...record, postcopy: true });
       throw error;
     }
     if (session.process.over || isHyperviseError(error, "GUEST_CRASHED")) {
@@ -371,9 +383,6 @@ class OutgoingMigration {
     return this.#options.deadline ?? this.#core.host.timeouts.migrationMs;
   }
 }
-
-const BROKEN =
-  "the guest was lost in the middle of its migration: the connection broke after it had begun to run on the destination";
 
 function explained(core: GuestCore, error: Error): Error {
   if (isHyperviseError(error, "MIGRATION_FAILED")) return error.withContext({ instance: core.instance });

@@ -1,11 +1,11 @@
 /** How QEMU on the source reaches the destination: at once, or by a tunnel; with certificates where both sides want them. */
-import { closeSync, constants, openSync } from "node:fs";
-import { basename, dirname } from "node:path";
 import { MigrationPreCheckError } from "../../driver/index.js";
 import type { GuestCore } from "../guest-core.js";
 import type { GuestSession } from "../session.js";
-import { fitsSocket } from "./addresses.js";
+import { GUEST_FILES } from "../plan/command-line.js";
+import { pathInQemu } from "./addresses.js";
 import type { DirectAddress } from "./addresses.js";
+import { ShortPaths } from "./short-paths.js";
 import { addCredentials } from "./tls.js";
 import { asJson } from "./token.js";
 import type { MigrationAddress, MigrationToken } from "./token.js";
@@ -60,7 +60,7 @@ function hostOf(address: MigrationAddress): string | undefined {
 class Ways {
   readonly #core: GuestCore;
   readonly #tunnels: OutgoingTunnels | undefined;
-  readonly #directories: number[] = [];
+  readonly #paths = new ShortPaths();
 
   constructor(core: GuestCore, token: MigrationToken) {
     this.#core = core;
@@ -75,28 +75,20 @@ class Ways {
 
   async to(address: MigrationAddress, channel: "memory" | "disks"): Promise<DirectAddress> {
     if (address.type === "inet") return address;
-    if (address.type === "unix") return { type: "unix", path: this.#shortened(address.path) };
+    if (address.type === "unix") return { type: "unix", path: this.#paths.of(address.path) };
     const { files, instance } = this.#core;
     if (this.#tunnels === undefined)
       throw new MigrationPreCheckError("the destination is behind a tunnel, and the source has none", {
         instance,
         remedy: "Set migration.openTunnel.",
       });
-    const path = this.#shortened(channel === "memory" ? files.outgoing : files.outgoingDisks);
-    await this.#tunnels.listen(channel, path);
-    return { type: "unix", path };
+    const file = channel === "memory" ? "outgoing" : "outgoingDisks";
+    await this.#tunnels.listen(channel, this.#paths.of(files[file]));
+    return { type: "unix", path: pathInQemu(GUEST_FILES[file]) };
   }
 
   async close(): Promise<void> {
     await this.#tunnels?.close();
-    for (const fd of this.#directories.splice(0)) closeSync(fd);
-  }
-
-  /** A path that fits a socket's address, by way of a descriptor of this process. */
-  #shortened(path: string): string {
-    if (fitsSocket(path)) return path;
-    const fd = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
-    this.#directories.push(fd);
-    return `/proc/${process.pid}/fd/${fd}/${basename(path)}`;
+    this.#paths.close();
   }
 }

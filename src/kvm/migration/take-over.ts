@@ -1,12 +1,16 @@
 /** The moment in which a guest that has come from another host begins to be this host's. */
 import { asError, isHyperviseError, traceMessage } from "../../core/index.js";
 import type { CommonOptions } from "../../core/index.js";
-import { InvalidStateError, MigrationError } from "../../driver/index.js";
+import { GuestCrashedError, InvalidStateError, MigrationError } from "../../driver/index.js";
 import { QmpCommandError } from "../../qmp/index.js";
+import { removeFile } from "../../host/index.js";
+import { forgetLostCheckpoints } from "../block/checkpoint-bitmaps.js";
 import type { GuestCore } from "../guest-core.js";
 import type { GuestSession } from "../session.js";
+import type { GuestState } from "../state/guest-state.js";
 import type { IncomingRecord } from "../state/migration-record.js";
 import { withMigration } from "../state/state-changes.js";
+import { claimAddress } from "./ports.js";
 import { setCapabilities } from "./settings.js";
 import { removeCredentials } from "./tls.js";
 import { followMigration } from "./watch.js";
@@ -25,14 +29,30 @@ export async function takeGuest(core: GuestCore, { signal, deadline }: CommonOpt
   if (record === undefined) return;
   const { session } = core;
   if (session === undefined) throw lost(core);
-  const { arrivalMs } = core.host.timeouts;
+  const { arrivalMs, killMs } = core.host.timeouts;
+  let broken = false;
   try {
-    await followMigration(core, session, ({ status }) => (status === "completed" ? true : undefined), {
-      what: "waiting for the guest to arrive",
-      limitMs: Math.min(deadline ?? arrivalMs, arrivalMs),
-      signal,
-    });
+    await followMigration(
+      core,
+      session,
+      ({ status }) => {
+        broken = status === "postcopy-paused";
+        return status === "completed" ? true : undefined;
+      },
+      { what: "waiting for the guest to arrive", limitMs: Math.min(deadline ?? arrivalMs, arrivalMs), signal },
+    );
   } catch (error) {
+    if (broken && isHyperviseError(error, "DEADLINE_EXCEEDED") && deadline === undefined) {
+      // The source has nothing more to send, and without it the guest can't go on.
+      await session.process.kill(killMs);
+      throw new GuestCrashedError(
+        "the guest was lost in the middle of its migration: a part of its memory is missing",
+        {
+          instance: core.instance,
+          cause: error,
+        },
+      );
+    }
     throw isHyperviseError(error, "GUEST_CRASHED") && incomingOf(core)?.phase === "waiting" ? lost(core, error) : error;
   }
   await letRun(core, session);
@@ -40,6 +60,8 @@ export async function takeGuest(core: GuestCore, { signal, deadline }: CommonOpt
   else core.emit({ type: "lifecycle", transition: "paused", cause: "self", detail: "migrated" });
   await core.update((state) => withMigration(state, undefined));
   await tidy(session);
+  // A guest that stands still has its disks only when it runs.
+  if (!record.paused) await forgetLostCheckpoints(core, session);
 }
 
 function lost(core: GuestCore, cause?: unknown): MigrationError {
@@ -56,7 +78,10 @@ function lost(core: GuestCore, cause?: unknown): MigrationError {
 async function letRun(core: GuestCore, session: GuestSession): Promise<void> {
   const record = incomingOf(core);
   if (record === undefined) return;
-  await core.update((state) => withMigration(state, { ...record, phase: "taken" }));
+  await core.update((state) => {
+    const { migration } = state;
+    return migration?.role === "destination" ? withMigration(state, { ...migration, phase: "taken" }) : state;
+  });
   await ignoringRefusal(() => session.execute("nbd-server-stop"));
   session.setMoving(false);
   // In a QEMU that has not got all of it, this has the guest run as soon as it can.
@@ -77,30 +102,95 @@ async function ignoringRefusal(act: () => Promise<unknown>): Promise<void> {
   });
 }
 
-/** Once the source has gone over to post-copy it can't take the guest back, and the guest waits for nothing but to run. */
+/**
+ * Once the source has gone over to post-copy it can't take the guest back, and the guest waits for nothing but to run. When the connection breaks after that, QEMU waits for
+ * another one where it waited for the first.
+ */
 export function watchForPostcopy(core: GuestCore): void {
   const { session } = core;
   if (session === undefined) return;
-  const look = async (): Promise<void> => {
-    if (incomingOf(core)?.phase !== "waiting" || core.session !== session) return;
-    const { status } = await session.execute("query-migrate");
-    if (status === "postcopy-active") await letRun(core, session);
-  };
-  const unwatch = session.watch((event) => {
-    if (incomingOf(core)?.phase !== "waiting") return unwatch();
-    if (event !== undefined && event.event !== "MIGRATION") return;
-    void look().catch((error: unknown) =>
+  const arrival: Arrival = { core, session, waitsAgain: false };
+  let doing = Promise.resolve();
+  // One after the other, as QEMU told it.
+  const next = (work: () => Promise<void>): void => {
+    doing = doing.then(work).catch((error: unknown) =>
       traceMessage("hypervise:kvm:background-failure", () => ({
         instance: core.instance,
         error: asError(error).message,
       })),
     );
+  };
+  const record = incomingOf(core);
+  for (const uri of [record?.uri, record?.nextUri]) claimAddress(core, uri);
+  const unwatch = session.watch((event) => {
+    if (incomingOf(core) === undefined || core.session !== session) return unwatch();
+    if (event !== undefined && event.event !== "MIGRATION") return;
+    next(() => (event === undefined ? look(arrival) : onStatus(arrival, event.data["status"])));
   });
+  next(() => look(arrival));
 }
 
 /** Takes up a guest that an earlier process was letting run. */
 export async function takeAgain(core: GuestCore, session: GuestSession): Promise<void> {
-  if (incomingOf(core)?.phase === "taken") await letRun(core, session);
+  if (incomingOf(core)?.phase !== "taken") return;
+  watchForPostcopy(core);
+  await letRun(core, session);
+}
+
+interface Arrival {
+  readonly core: GuestCore;
+  readonly session: GuestSession;
+  /** QEMU waits for the source to come again, or is being told to. Told twice it would send away one that has come. */
+  waitsAgain: boolean;
+}
+
+/** The source has come where it was waited for; next time it has to come to the other place. */
+function withPlacesExchanged(state: GuestState): GuestState {
+  const { migration } = state;
+  if (migration?.role !== "destination" || migration.uri === undefined || migration.nextUri === undefined) return state;
+  return withMigration(state, { ...migration, uri: migration.nextUri, nextUri: migration.uri });
+}
+
+async function look(arrival: Arrival): Promise<void> {
+  const { status } = await arrival.session.execute("query-migrate");
+  arrival.waitsAgain = false;
+  await onStatus(arrival, status);
+}
+
+async function onStatus(arrival: Arrival, status: unknown): Promise<void> {
+  const { core, session } = arrival;
+  if (arrival.waitsAgain && (status === "postcopy-recover" || status === "postcopy-active")) {
+    arrival.waitsAgain = false;
+    await core.update(withPlacesExchanged);
+  }
+  // Whoever comes too early must not reach a QEMU that hears nobody there any more.
+  if (status === "postcopy-active") await removeFile(core.files.incoming);
+  if (status !== "postcopy-active" && status !== "postcopy-paused") return;
+  // First, for a QEMU that lacks memory may do nothing else.
+  if (status === "postcopy-paused") await waitAgain(arrival);
+  if (incomingOf(core)?.phase === "waiting") await letRun(core, session);
+}
+
+/** Has QEMU wait for the source to come again. Somebody else may hold the port for a moment. */
+async function waitAgain(arrival: Arrival): Promise<void> {
+  if (arrival.waitsAgain) return;
+  arrival.waitsAgain = true;
+  const { core, session } = arrival;
+  const { clock, timeouts } = core.host;
+  const giveUpAt = clock.monotonic() + timeouts.recoveryMs;
+  for (;;) {
+    const { uri, nextUri = uri } = incomingOf(core) ?? {};
+    if (uri === undefined || nextUri === undefined || core.session !== session) return;
+    try {
+      await session.execute("migrate-recover", { uri: nextUri }, { oob: true });
+      return;
+    } catch (error) {
+      if (!(error instanceof QmpCommandError) || clock.monotonic() > giveUpAt) throw error;
+    }
+    // It may have come in the meantime.
+    if ((await session.execute("query-migrate")).status !== "postcopy-paused") return;
+    await clock.sleep(timeouts.progressMs);
+  }
 }
 
 /** @throws InvalidStateError when the guest is this host's own, or may have run here */

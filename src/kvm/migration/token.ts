@@ -8,6 +8,8 @@ import { definitionCheck } from "../definition-check.js";
 import type { Accelerator } from "../plan/command-line.js";
 import type { Hardware } from "../plan/hardware.js";
 import { hardwareCheck } from "../state/guest-state.js";
+import { checkpointsCheck } from "../state/guest-work.js";
+import type { Checkpoint } from "../state/guest-work.js";
 import { COMPRESSIONS } from "./options.js";
 import type { Agreement } from "./settings.js";
 
@@ -22,6 +24,11 @@ export interface MigrationToken extends Agreement {
   readonly version: 1;
   readonly uuid: string;
   readonly memory: MigrationAddress;
+  /**
+   * Where it waits when the connection of a post-copy has broken; from then on the two are taken in turns, for at the one that was used last QEMU answers still, and hears nobody.
+   * Absent where one place is enough: a socket's name can be taken from it.
+   */
+  readonly recovery?: MigrationAddress;
   /** Where its disks are written to; absent when none is copied. */
   readonly disks?: MigrationAddress;
   /** Ids of the disks that are copied. */
@@ -38,6 +45,8 @@ export interface GuestDescription {
   readonly hardware: Hardware;
   readonly accelerator: Accelerator;
   readonly cpuModel: string;
+  /** Whose bitmaps are in files that both hosts have. */
+  readonly checkpoints?: readonly Checkpoint[];
 }
 
 const addressCheck: Check<MigrationAddress> = check.variants("type", {
@@ -54,6 +63,7 @@ const tokenCheck: Check<MigrationToken> = check.object({
   version: check.oneOf([1] as const),
   uuid: check.uuid(),
   memory: addressCheck,
+  recovery: check.optional(addressCheck),
   disks: check.optional(addressCheck),
   copyDisks: check.array(check.string({ max: 255 }), { max: 256 }),
   postcopy: check.boolean(),
@@ -69,6 +79,7 @@ const descriptionCheck: Check<GuestDescription> = check.object({
   hardware: hardwareCheck,
   accelerator: check.oneOf(["kvm", "tcg"]),
   cpuModel: check.string({ max: 1024, charset: "ascii" }),
+  checkpoints: check.optional(checkpointsCheck),
 });
 
 /** @throws InvalidArgumentError for what no KVM host gave for this guest */

@@ -21,6 +21,11 @@ export class OutgoingTunnels {
     this.#request = request;
   }
 
+  /** Whether a stream is open. */
+  get busy(): boolean {
+    return this.#streams.size > 0;
+  }
+
   /** Why a stream could not be opened or broke; undefined while all is well. */
   get failure(): Error | undefined {
     return this.#failure;
@@ -32,7 +37,8 @@ export class OutgoingTunnels {
     const server = createServer({ allowHalfOpen: true }, (socket) => void this.#connect(channel, socket));
     await new Promise<void>((resolve, reject) => {
       server.once("error", (cause) => reject(new HostIoError({ operation: "waiting for QEMU", path, cause })));
-      server.listen(path, resolve);
+      // QEMU may run as another user; who gets there is up to the directory.
+      server.listen({ path, readableAll: true, writableAll: true }, resolve);
     });
     server.unref();
     this.#servers.push({ server, path });

@@ -7,14 +7,16 @@ import { USB_CONTROLLER } from "./built-in-parts.js";
 import type { QemuCapabilities } from "./capabilities.js";
 import { cpuOption, smp } from "./cpu.js";
 import type { CpuCapabilities } from "./cpu.js";
+import { diskObjectProperties, diskObjects } from "../../storage/index.js";
+import type { DiskObject } from "../../storage/index.js";
+import { blockNodes, isLoaded } from "./block-nodes.js";
 import {
   FLOPPY_CONTROLLER,
-  blockNodes,
   diskDevice,
   expansionAddress,
-  isLoaded,
   netBackend,
   nicDevice,
+  nicSocket,
   queuesOf,
   rootAddress,
   rootPort,
@@ -57,7 +59,9 @@ export type InheritedDescriptor =
   | { readonly fd: number; readonly what: "monitor" }
   /** QEMU's end of the socket pair to the TPM's process. */
   | { readonly fd: number; readonly what: "tpm" }
-  | { readonly fd: number; readonly what: "tap" | "vhost"; readonly nicId: string; readonly queue: number };
+  | { readonly fd: number; readonly what: "tap" | "vhost"; readonly nicId: string; readonly queue: number }
+  /** A file with a secret of a disk's, by the id that QEMU has it under. */
+  | { readonly fd: number; readonly what: "secret"; readonly object: string; readonly secretId: string };
 
 /** How the host connects NICs. */
 export interface NetworkAccess {
@@ -112,6 +116,7 @@ export function planCommandLine(request: CommandLineRequest): CommandLine {
     ...smbiosArguments(definition.hardware?.smbios),
     ...graphicsArguments({ ...display, directory, spicePort: request.spicePort }),
     ...fixedDevices(request, parts, capabilities.devices),
+    ...diskObjectArguments(request, descriptors),
     ...disks(request),
     ...nics(request, descriptors),
     ...pluggedMemory(request),
@@ -312,6 +317,21 @@ function agentChannel(directory: string): string[] {
   ];
 }
 
+/** What the disks' nodes refer to. A secret is read from a descriptor: its value stands nowhere that others see. */
+function diskObjectArguments(request: CommandLineRequest, descriptors: readonly InheritedDescriptor[]): string[] {
+  return objectsOf(request).flatMap((known) => {
+    const found = descriptors.find((entry) => entry.what === "secret" && entry.object === known.id);
+    return object(diskObjectProperties(known, found === undefined ? {} : { file: `/proc/self/fd/${found.fd}` }));
+  });
+}
+
+function objectsOf({ definition, hardware }: CommandLineRequest): readonly DiskObject[] {
+  return definition.disks.flatMap((disk) => {
+    const binding = bindingOf(hardware, "disk", disk.id);
+    return binding === undefined || !isLoaded(disk) ? [] : diskObjects(binding.handle, disk.source);
+  });
+}
+
 function disks({ definition, hardware }: CommandLineRequest): string[] {
   return definition.disks.flatMap((disk, index) => {
     const binding = bindingOf(hardware, "disk", disk.id);
@@ -338,9 +358,22 @@ function nics({ definition, hardware }: CommandLineRequest, descriptors: readonl
   return definition.nics.flatMap((nic) => {
     const binding = bindingOf(hardware, "nic", nic.id);
     if (binding === undefined) return [];
-    const backend = netBackend(binding.handle, connectionOf(nic, descriptors));
-    return ["-netdev", JSON.stringify(backend), ...device(nicDevice(binding, nic, hardware))];
+    const connection = connectionOf(nic, descriptors);
+    const backend = netBackend(binding.handle, connection);
+    return [
+      ...socketOf(binding.handle, connection),
+      "-netdev",
+      JSON.stringify(backend),
+      ...device(nicDevice(binding, nic, hardware)),
+    ];
   });
+}
+
+function socketOf(handle: string, connection: NicConnection): string[] {
+  if (connection.type !== "vhostUser") return [];
+  const { server, socketPath } = connection;
+  const listening = server === "hypervisor" ? ",server=on,wait=off" : "";
+  return ["-chardev", `socket,id=${nicSocket(handle)},path=${escapeOption(socketPath)}${listening}`];
 }
 
 function connectionOf(nic: GuestNic, descriptors: readonly InheritedDescriptor[]): NicConnection {
@@ -349,22 +382,27 @@ function connectionOf(nic: GuestNic, descriptors: readonly InheritedDescriptor[]
     return backend.cidr === undefined ? { type: "user" } : { type: "user", cidr: backend.cidr };
   const numbers = (what: "tap" | "vhost"): string[] =>
     descriptors.filter((entry) => entry.what === what && entry.nicId === nic.id).map(({ fd }) => String(fd));
+  if (backend.type === "vhostUser") return backend;
   const tap = numbers("tap");
   if (tap.length === 0) return { type: "name", deviceName: backend.deviceName, queues: queuesOf(nic) };
   return { type: "descriptors", tap, vhost: numbers("vhost") };
 }
 
-function planDescriptors({ definition, network }: CommandLineRequest): InheritedDescriptor[] {
+function planDescriptors(request: CommandLineRequest): InheritedDescriptor[] {
+  const { definition, network } = request;
   type Unnumbered = InheritedDescriptor extends infer D ? (D extends unknown ? Omit<D, "fd"> : never) : never;
   const wanted: Unnumbered[] = [{ what: "directory" }, { what: "monitor" }];
   if (definition.hardware?.tpm !== undefined) wanted.push({ what: "tpm" });
   for (const nic of definition.nics) {
-    if (nic.backend.type !== "tap" || network.taps !== "descriptors") continue;
+    // QEMU has no option that names a macvtap device.
+    if (nic.backend.type !== "macvtap" && (nic.backend.type !== "tap" || network.taps !== "descriptors")) continue;
     const queues = Array.from({ length: queuesOf(nic) }, (_, queue) => queue);
     for (const queue of queues) wanted.push({ what: "tap", nicId: nic.id, queue });
     if (network.vhost && nic.model === "virtio")
       for (const queue of queues) wanted.push({ what: "vhost", nicId: nic.id, queue });
   }
+  for (const known of objectsOf(request))
+    if (known.type === "secret") wanted.push({ what: "secret", object: known.id, secretId: known.secretId });
   return wanted.map((entry, index) => ({ ...entry, fd: FIRST_DESCRIPTOR + index }));
 }
 

@@ -1,15 +1,15 @@
 /**
- * Devices in QEMU's own terms: what `-device`, `-blockdev`, `-netdev` and, for a running guest, `device_add`, `blockdev-add`, `netdev_add` take.
+ * Devices in QEMU's own terms: what `-device`, `-netdev` and, for a running guest, `device_add`, `netdev_add` take.
  * A disk's limits are none of its nodes' or its device's members: src/kvm/block/limits.ts sets them by
  * `block_set_io_throttle`, before the guest runs or at once after plugging, and again whenever they change. So they stay with the device whatever
  * becomes of its nodes.
  */
 import type { JsonObject } from "../../core/index.js";
 import type { GuestDisk, GuestNic, ScsiController } from "../../driver/index.js";
-import type { DiskSource } from "../../storage/index.js";
 import { defined } from "./arguments.js";
 import { SCSI_CONTROLLER } from "./built-in-parts.js";
-import { deviceTuning, fileTuning, formatTuning, nodeTuning } from "./disk-tuning.js";
+import { deviceTuning } from "./disk-tuning.js";
+import { diskNode, isLoaded } from "./block-nodes.js";
 import type { DeviceBinding, Hardware } from "./hardware.js";
 import { FIRST_PORT_SLOT, TOPOLOGIES } from "./topology.js";
 import type { Topology } from "./topology.js";
@@ -23,58 +23,23 @@ export type NicConnection =
   | { readonly type: "descriptors"; readonly tap: readonly string[]; readonly vhost: readonly string[] }
   /** A TAP that QEMU opens itself. */
   | { readonly type: "name"; readonly deviceName: string; readonly queues: number }
+  /** A switch in user space. */
+  | {
+      readonly type: "vhostUser";
+      readonly socketPath: string;
+      readonly server: "switch" | "hypervisor";
+      readonly queues: number;
+    }
   | { readonly type: "user"; readonly cidr?: string };
 
-/** Name of the block node that a disk's device stands on. */
-export function diskNode(handle: string): string {
-  return `${handle}-format`;
+/** Id of the socket to a switch in user space. */
+export function nicSocket(handle: string): string {
+  return `${handle}-socket`;
 }
 
 /** Id of the network back end of a NIC. */
 export function nicBackend(handle: string): string {
   return `${handle}-net`;
-}
-
-/** A disk that has something in it to read. */
-export type LoadedDisk = GuestDisk & { readonly source: DiskSource };
-
-export function isLoaded(disk: GuestDisk): disk is LoadedDisk {
-  return disk.source !== undefined;
-}
-
-/** A disk's block nodes, format over protocol, as one `blockdev-add`. */
-export function blockNodes(handle: string, disk: LoadedDisk): JsonObject {
-  const readOnly = disk.readOnly || disk.deviceType === "cdrom";
-  const common = { "read-only": readOnly, ...nodeTuning(disk, readOnly) };
-  return {
-    driver: disk.source.format,
-    "node-name": diskNode(handle),
-    ...common,
-    ...(readOnly ? {} : formatTuning(disk)),
-    file: {
-      ...protocolNode(disk.source),
-      "node-name": `${handle}-storage`,
-      ...common,
-      ...(disk.source.type === "nbd" ? {} : fileTuning(disk)),
-    },
-  };
-}
-
-function protocolNode(source: DiskSource): JsonObject {
-  switch (source.type) {
-    case "file":
-      return { driver: "file", filename: source.path };
-    case "block":
-      return { driver: "host_device", filename: source.path };
-    case "nbd":
-      return { driver: "nbd", server: nbdServer(source.server), export: source.exportName };
-  }
-}
-
-function nbdServer(server: Extract<DiskSource, { type: "nbd" }>["server"]): JsonObject {
-  return server.type === "unix"
-    ? { type: "unix", path: server.path }
-    : { type: "inet", host: server.host, port: String(server.port) };
 }
 
 /** The device that a guest sees a disk as. */
@@ -145,7 +110,7 @@ export function nicDriver(model: GuestNic["model"]): string {
 
 /** Queue pairs of a NIC: those of its TAP, all of which have to be opened, since the kernel spreads packets over them. */
 export function queuesOf(nic: Pick<GuestNic, "backend">): number {
-  return nic.backend.type === "tap" ? nic.backend.queues : 1;
+  return nic.backend.type === "user" ? 1 : nic.backend.queues;
 }
 
 /** The device that a guest sees a NIC as. It has a boot ROM only where it is in the boot order. */
@@ -180,6 +145,13 @@ export function netBackend(handle: string, connection: NicConnection): JsonObjec
         script: "no",
         downscript: "no",
         vhost: false,
+        queues: connection.queues > 1 ? connection.queues : undefined,
+      });
+    case "vhostUser":
+      return defined({
+        type: "vhost-user",
+        id,
+        chardev: nicSocket(handle),
         queues: connection.queues > 1 ? connection.queues : undefined,
       });
     case "descriptors": {

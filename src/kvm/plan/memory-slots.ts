@@ -60,11 +60,12 @@ function isVirtioMem({ hardware }: MemoryOf): boolean {
   return hardware?.memory?.hotplug === "virtio-mem";
 }
 
-/** The guest's choices with what follows from them: a file system over virtiofs needs memory that its process can map. */
-export function memoryOf({ hardware }: Pick<GuestDefinition, "hardware">): GuestMemory {
+/** The guest's choices with what follows from them: a file system over virtiofs and a switch in user space need memory that their process can map. */
+export function memoryOf({ hardware, nics }: Pick<GuestDefinition, "hardware" | "nics">): GuestMemory {
   const memory = hardware?.memory ?? {};
   const virtiofs = hardware?.filesystems?.some(({ driver }) => driver === "virtiofs") === true;
-  return virtiofs ? { ...memory, backing: memory.backing ?? "memfd", shared: true } : memory;
+  const vhostUser = nics.some(({ backend }) => backend.type === "vhostUser");
+  return virtiofs || vhostUser ? { ...memory, backing: memory.backing ?? "memfd", shared: true } : memory;
 }
 
 /** Id of the back end of memory that is plugged. */

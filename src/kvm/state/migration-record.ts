@@ -1,6 +1,6 @@
 /** What is kept durably of a guest that is on its way from one host to another: who may run it. */
 import { check } from "../../core/index.js";
-import type { Check } from "../../core/index.js";
+import type { Check, JsonValue } from "../../core/index.js";
 
 /**
  * The source's side. `outgoing`: the guest is here, and nothing that happens elsewhere can change that. `switchover`: QEMU was, or was about to be, told to hand it over;
@@ -13,6 +13,12 @@ export interface OutgoingRecord {
   readonly wasRunning: boolean;
   /** QEMU's ids of the disks that are copied. */
   readonly copied: readonly string[];
+  /** What the destination gave: how it is reached again when the connection breaks after the guest has begun to run there. */
+  readonly token?: JsonValue;
+  /** The token's place where QEMU reached the destination last; the first by default. */
+  readonly reachedAt?: "memory" | "recovery";
+  /** The guest has begun to run on the destination without all of its memory: it never comes back. */
+  readonly postcopy?: boolean;
 }
 
 /** The destination's side. `waiting`: the guest has not run here. `taken`: it was, or was about to be, told to run. */
@@ -21,6 +27,10 @@ export interface IncomingRecord {
   readonly phase: "waiting" | "taken";
   /** It is to stand still when it has come. */
   readonly paused: boolean;
+  /** Where QEMU waits for its memory, in QEMU's own terms; absent until it does. */
+  readonly uri?: string;
+  /** Where it will wait next, when a connection has broken; the same by default. */
+  readonly nextUri?: string;
 }
 
 export type MigrationRecord = OutgoingRecord | IncomingRecord;
@@ -31,11 +41,16 @@ export const migrationCheck: Check<MigrationRecord> = check.variants("role", {
     phase: check.oneOf(["outgoing", "switchover", "departed"]),
     wasRunning: check.boolean(),
     copied: check.array(check.string({ max: 64, charset: "name" }), { max: 256 }),
+    token: check.optional(check.json({ maxBytes: 65_536 })),
+    reachedAt: check.optional(check.oneOf(["memory", "recovery"])),
+    postcopy: check.optional(check.boolean()),
   }),
   destination: check.object({
     role: check.oneOf(["destination"]),
     phase: check.oneOf(["waiting", "taken"]),
     paused: check.boolean(),
+    uri: check.optional(check.string({ max: 4_096, charset: "ascii" })),
+    nextUri: check.optional(check.string({ max: 4_096, charset: "ascii" })),
   }),
 });
 

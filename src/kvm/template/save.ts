@@ -1,5 +1,5 @@
 /** A guest in memory, written to files that others start from: its disks copied while it runs, then its memory while it stands still. */
-import { BusyError, InvalidArgumentError, check } from "../../core/index.js";
+import { BusyError, InvalidArgumentError, NotSupportedError, check } from "../../core/index.js";
 import type { CommonOptions } from "../../core/index.js";
 import { InvalidStateError } from "../../driver/index.js";
 import type {
@@ -44,7 +44,7 @@ const requestCheck = check.object({
 
 /**
  * Saves a guest in memory as a template. The copies of its disks follow what it writes, until it is stopped: they and the memory are of that moment.
- * @throws InvalidArgumentError when not all disks are named; NotSupportedError for a guest with NICs on a machine that can't be given others while it runs; ConflictError when a file is there;
+ * @throws InvalidArgumentError when not all disks are named; NotSupportedError for a guest with a TPM, or with NICs on a machine that can't be given others while it runs; ConflictError when a file is there;
  * BusyError, InvalidStateError, DiskFullError, StorageError, MigrationError, HostIoError, AbortedError. Then no file is left and the guest is as before.
  */
 export async function saveTemplate(
@@ -57,6 +57,12 @@ export async function saveTemplate(
   const { nics } = core.definition;
   if (nics.length > 0)
     requireHotplug(core, TOPOLOGIES[core.state.hardware.machine].expansion, "templates of guests with NICs");
+  if (core.definition.hardware?.tpm !== undefined)
+    throw new NotSupportedError({
+      capability: "templates of guests with a TPM",
+      message: "all guests from the template would have the keys of its guest's TPM",
+      instance: core.instance,
+    });
   const jobs = disks.map(({ diskId }) => copyJob(core, diskId));
   let platform: GuestTemplateState["platform"] = {};
   await withWork(

@@ -1,5 +1,6 @@
 /** The contract that every driver keeps, as tests: one file an operation, run for the facets that the driver has. */
 import { capabilitiesContract } from "./capabilities.js";
+import { configDriveContract } from "./config-drive.js";
 import { concurrencyContract } from "./concurrency.js";
 import { consolesContract } from "./consoles.js";
 import { ContractContext } from "./context.js";
@@ -9,6 +10,7 @@ import type { ContractRunner } from "./runner.js";
 import { destroyContract } from "./destroy.js";
 import { eventsContract } from "./events.js";
 import { exportsContract } from "./exports.js";
+import { firewallContract } from "./firewall.js";
 import { guestAgentContract } from "./guest-agent.js";
 import { hooksOf } from "./runner.js";
 import { hotplugContract } from "./hotplug.js";
@@ -33,6 +35,7 @@ const PARTS: Readonly<Record<string, ContractPart>> = {
   capabilities: capabilitiesContract,
   host: hostContract,
   spawn: spawnContract,
+  "config drive": configDriveContract,
   destroy: destroyContract,
   power: powerContract,
   pause: pauseContract,
@@ -40,6 +43,7 @@ const PARTS: Readonly<Record<string, ContractPart>> = {
   queries: queriesContract,
   volumes: volumesContract,
   interfaces: interfacesContract,
+  firewall: firewallContract,
   hotplug: hotplugContract,
   media: mediaContract,
   exports: exportsContract,

@@ -4,6 +4,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, it } from "vitest";
 import type { ComputeDriver, InstanceRef } from "../../../src/driver/index.js";
 import { withAllFacets } from "../../../src/driver/index.js";
+import { MemorySecurityGroupSource, NftablesFirewallDriver } from "../../../src/firewall/index.js";
+import { FileStateStore } from "../../../src/host/index.js";
 import { KvmDriver } from "../../../src/kvm/index.js";
 import { DirectoryImageStore } from "../../../src/storage/index.js";
 import { defineContractSuite } from "../../../src/testing/contract/index.js";
@@ -48,7 +50,9 @@ const FACETS = [
   "liveMigration",
 ] as const;
 
-/** Real QEMU, real disks, TAPs on a real bridge with a DHCP server; guests of the distribution's kernel. */
+const SUBNET = "10.77.0.0/24";
+
+/** Real QEMU, real disks, TAPs on a real bridge with a DHCP server, filtered by nftables; guests of the distribution's kernel. */
 async function openKvm(): Promise<ContractSubject> {
   const directory = await temporaryDirectory();
   const stateDirectory = join(directory.path, "state");
@@ -60,16 +64,27 @@ async function openKvm(): Promise<ContractSubject> {
   await mkdir(volumeDirectory);
 
   const destinationDirectory = join(directory.path, "destination");
+  const groups = new MemorySecurityGroupSource();
+  groups.setGroup({ id: "default", rules: [{ direction: "ingress", ipVersion: 4, remote: { groupId: "default" } }] });
+  // The second host has the same kernel as the first, and so needs tables of its own.
+  const openFirewall = (at: string): NftablesFirewallDriver =>
+    new NftablesFirewallDriver({
+      groups,
+      table: at === stateDirectory ? "hypervise" : "destination",
+      state: new FileStateStore({ dir: join(at, "firewall") }),
+    });
   const open = (at = stateDirectory): KvmDriver =>
     new KvmDriver({
       stateDirectory: at,
       migration: { transport: "unix" },
       accelerator: "auto",
       volumeDirectories: [volumeDirectory],
-      collaborators: { images },
+      collaborators: { images, firewall: openFirewall(at) },
       // Tests that do not wait for the guest's operating system need not wait for it to shut down either.
       timeouts: { shutdownGraceMs: 2_000 },
     });
+  // What stands as long as the host is used, so that it is no residue: tables without a port.
+  for (const at of [stateDirectory, destinationDirectory]) await openFirewall(at).reconcile();
   let driver = open();
   let count = 0;
   const vif = () => {
@@ -79,7 +94,11 @@ async function openKvm(): Promise<ContractSubject> {
       id: randomUUID(),
       macAddress: `52:54:00:c0:${digits.slice(0, 2)}:${digits.slice(2)}`,
       bridge: bridge.name,
-      network: { id: "lab" },
+      network: { id: "lab", subnets: [{ cidr: SUBNET, dhcpServer: bridge.address }] },
+      // The DHCP server gives out what it likes.
+      fixedIps: [],
+      allowedAddressPairs: [{ address: SUBNET }],
+      securityGroups: ["default"],
     } as const;
   };
   return {
@@ -121,11 +140,13 @@ async function openKvm(): Promise<ContractSubject> {
           ["guests", "disks", "records"].map((name) => join(state, name)),
         ),
       });
-      // Directories that the stores keep, empty, are no residue.
-      return [...lines].filter((line) => !/^directory .*\/(records\/[a-z-]+|disks\/\.[a-z-]+)$/.test(line)).sort();
+      // Directories that the stores keep, empty, are no residue, nor is the mark that each firewall process leaves in its tables.
+      const kept = /^directory .*\/(records\/[a-z-]+|disks\/\.[a-z-]+)$|^netfilter .*"name":"mark_/;
+      return [...lines].filter((line) => !kept.test(line)).sort();
     },
     dispose: async () => {
       await driver.close();
+      for (const at of [stateDirectory, destinationDirectory]) await openFirewall(at).remove();
       await bridge.remove();
       await directory.remove();
     },

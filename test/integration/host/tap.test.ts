@@ -3,14 +3,11 @@ import { closeSync, existsSync, openSync, readFileSync, writeSync } from "node:f
 import { promisify } from "node:util";
 import { afterEach, describe, expect, it } from "vitest";
 import {
-  deleteLink,
   defaultIoctl,
   getTunFeatures,
   linkExists,
   openTap,
   probeTapVnetHdr,
-  setLinkMaster,
-  setLinkUp,
   systemCommandRunner,
 } from "../../../src/host/index.js";
 import type { IoctlBackend, OpenTapOptions, Tap } from "../../../src/host/index.js";
@@ -24,8 +21,10 @@ const open: Tap[] = [];
 const links: string[] = [];
 afterEach(async () => {
   for (const tap of open.splice(0)) tap.close();
-  for (const link of links.splice(0)) await deleteLink(link);
+  for (const link of links.splice(0)) if (await linkExists(link)) await ip("link", "delete", "dev", link);
 });
+
+const ip = (...words: readonly string[]): Promise<unknown> => systemCommandRunner.run(["ip", ...words]);
 
 function tapOf(options: OpenTapOptions): Tap {
   const tap = openTap(options);
@@ -107,9 +106,8 @@ describe.runIf(usable).each<IoctlBackend>(["ioctl-napi", "koffi"])("TAPs by %s",
     links.push(bridge);
     await systemCommandRunner.run(["ip", "link", "add", "name", bridge, "type", "bridge"]);
     const tap = tapOf({ ioctl, name: `${prefix}c` });
-    await setLinkMaster(tap.name, bridge);
-    await setLinkUp(tap.name);
-    await setLinkUp(bridge);
+    await ip("link", "set", "dev", tap.name, "master", bridge, "up");
+    await ip("link", "set", "dev", bridge, "up");
     expect(await detailsOf(tap.name)).toMatchObject({ master: bridge });
     const header = Buffer.alloc(10);
     const frame = Buffer.concat([Buffer.from("ffffffffffff52540012345608064141", "hex"), Buffer.alloc(46)]);
@@ -118,7 +116,7 @@ describe.runIf(usable).each<IoctlBackend>(["ioctl-napi", "koffi"])("TAPs by %s",
       .split("\n")
       .find((line) => line.trim().startsWith(`${tap.name}:`));
     expect(received?.split(":")[1]?.trim().split(/\s+/)[1]).toBe("1");
-    await setLinkMaster(tap.name, null);
+    await ip("link", "set", "dev", tap.name, "nomaster");
     expect((await detailsOf(tap.name)).master).toBeUndefined();
   });
 

@@ -15,10 +15,32 @@ const CODE = [
   "88e0eefec480fc7b72cdb461ebc9",
 ].join("");
 
+// Another, of 166 bytes, that fills 20 MiB from the fourth MiB on, each word with its own address, by 32-bit addresses in 16-bit mode. Then it looks at
+// each page and says a letter, again and again: a page that is not as it was written makes it say `!` and stop.
+const FULL_CODE = [
+  "fa31c08ed88ed0bc007cfc0f0116a07c", //                       stack, segments, lgdt
+  "0f20c00c010f22c0eb00bb08008ec324fe0f22c0eb0031c08ec0", //   es: 4 GiB, by protected mode and back
+  "e4920c0224fee692", //                                       the A20 line on
+  "66bf00004000266766893f6683c7046681ff0000800172ee", //       fill
+  "baf803b461", //                                             dx: serial port; ah: 'a'
+  "66bf00004000266766393f75296681c7001000006681ff0000800172e9", // look at all pages
+  "88e0eefec480fc7b7502b461bb2800b9ffffe2fe4b75f8ebca", //     a letter, a while, and again
+  "b021eef4ebfd8db40000900000000000000000ffff00000092cf000f00907c0000", // '!'; the table of segments
+].join("");
+
 /** Writes the guest's disk. */
-export async function writeBusyGuest(path: string): Promise<string> {
+export function writeBusyGuest(path: string): Promise<string> {
+  return writeGuest(path, CODE);
+}
+
+/** Writes the disk of the guest that has 20 MiB to keep. It wants 32 MiB of memory. */
+export function writeFullGuest(path: string): Promise<string> {
+  return writeGuest(path, FULL_CODE);
+}
+
+async function writeGuest(path: string, code: string): Promise<string> {
   const image = Buffer.alloc(1024 * 1024);
-  Buffer.from(CODE, "hex").copy(image);
+  Buffer.from(code, "hex").copy(image);
   image.writeUInt16LE(0xaa55, 510);
   await writeFile(path, image);
   return path;

@@ -6,6 +6,7 @@ import { systemClock } from "../../../src/core/index.js";
 import type { GuestDefinition, GuestDisk, GuestNic, HypervisorEvent } from "../../../src/driver/index.js";
 import { KvmHypervisor } from "../../../src/kvm/index.js";
 import type { KvmHypervisorOptions } from "../../../src/kvm/index.js";
+import { MemorySecretStore } from "../../../src/storage/index.js";
 import { findByPidFile } from "../../../src/kvm/process.js";
 import { bootSector, run, temporaryDirectory, testGuest, waitFor } from "../../lab/index.js";
 import type { TemporaryDirectory } from "../../lab/index.js";
@@ -18,6 +19,7 @@ export class KvmLab implements AsyncDisposable {
   readonly directory: TemporaryDirectory;
   readonly stateDirectory: string;
   readonly events: HypervisorEvent[] = [];
+  readonly secrets = new MemorySecretStore();
   readonly #options: Partial<KvmHypervisorOptions>;
   readonly #uuids = new Set<string>();
   hypervisor: KvmHypervisor;
@@ -41,7 +43,8 @@ export class KvmLab implements AsyncDisposable {
   }
 
   open(): Promise<void> {
-    return this.hypervisor.open({ clock: systemClock, onEvent: (event) => this.events.push(event) });
+    const { secrets } = this;
+    return this.hypervisor.open({ clock: systemClock, onEvent: (event) => this.events.push(event), secrets });
   }
 
   /** As when the driver's process ends in order and a new one comes. */

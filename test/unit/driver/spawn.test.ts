@@ -68,6 +68,31 @@ describe("spawn", () => {
     }
   });
 
+  it("boots an image with the kernel that it names, and hands that on to snapshots", async () => {
+    const { driver, world } = await openStage();
+    const properties = { kernel_id: "kernel", ramdisk_id: "ramdisk", os_command_line: "quiet", os_distro: "x" };
+    world.images.add({ id: "ami", format: "ami", sizeBytes: 1024 ** 2, virtualSizeBytes: 1024 ** 2, properties });
+    await driver.spawn(smallSpec({ imageId: "ami" }));
+    expect(world.guest(instance.uuid).definition.kernel).toMatchObject({
+      kernelPath: expect.stringContaining("kernel") as string,
+      ramdiskPath: expect.stringContaining("ramdisk") as string,
+      commandLine: "quiet",
+    });
+    const snapshot = await driver.snapshot(instance, "snap", { format: "raw", properties: { user_id: "u" } }).result;
+    expect(snapshot).toMatchObject({
+      format: "ami",
+      properties: {
+        kernel_id: "kernel",
+        ramdisk_id: "ramdisk",
+        os_distro: "x",
+        base_image_ref: "ami",
+        image_type: "snapshot",
+        instance_uuid: instance.uuid,
+        user_id: "u",
+      },
+    });
+  });
+
   it("leaves the names that the caller chose, and gives the others what is left", async () => {
     const { driver } = await openStage();
     const blockDevices = [

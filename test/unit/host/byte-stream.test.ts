@@ -23,7 +23,7 @@ class SlowStream extends Duplex {
   }
 
   /** Takes what was written so far, and all that comes up thereby. */
-  async take(): Promise<void> {
+  async takeWritten(): Promise<void> {
     for (let done = this.#waiting.shift(); done !== undefined; done = this.#waiting.shift()) {
       done();
       await new Promise(setImmediate);
@@ -78,7 +78,7 @@ describe("a stream with one owner", () => {
     expect(stream.written).toEqual([]);
     expect(bytes.blocked).toBe(true);
     await new Promise(setImmediate);
-    await stream.take();
+    await stream.takeWritten();
     expect(stream.written.join("")).toBe("abcdef");
     expect(sink.told).toEqual(["drained"]);
     expect(bytes.blocked).toBe(false);
@@ -99,9 +99,9 @@ describe("a stream with one owner", () => {
     const waiting = bytes.flushed(abort.signal);
     abort.abort();
     await expect(waiting).rejects.toMatchObject({ code: "ABORTED" });
-    await stream.take();
+    await stream.takeWritten();
     await task;
-    await stream.take();
+    await stream.takeWritten();
     expect(stream.written.filter((text) => text !== "")).toEqual(["1", "2", "3"]);
   });
 
@@ -112,7 +112,7 @@ describe("a stream with one owner", () => {
     bytes.start(listen());
     bytes.send("x");
     const closing = bytes.close(1_000);
-    await left.take();
+    await left.takeWritten();
     await closing;
     expect(left.destroyed).toBe(true);
 

@@ -12,6 +12,7 @@ import { GuestSession } from "../../../src/kvm/session.js";
 import type { GuestState } from "../../../src/kvm/state/guest-state.js";
 import { DEFAULT_KVM_TIMEOUTS } from "../../../src/kvm/timeouts.js";
 import type { KvmTimeouts } from "../../../src/kvm/timeouts.js";
+import { MemorySecretStore } from "../../../src/storage/index.js";
 import { FakeQmpServer } from "../../../src/testing/index.js";
 import { UUID } from "./definitions.js";
 
@@ -48,6 +49,7 @@ export interface FakeGuest extends AsyncDisposable {
 /** A connected session. */
 export async function fakeGuest(): Promise<FakeGuest> {
   const server = await new FakeQmpServer().listen();
+  server.on("qom-list", () => []);
   const process = new FakeProcess();
   const session = new GuestSession({
     instance: { uuid: UUID, name: "web" },
@@ -81,6 +83,7 @@ export interface FakeCore extends AsyncDisposable {
 
 export async function fakeCore(definition: GuestDefinition, timeouts: Partial<KvmTimeouts> = {}): Promise<FakeCore> {
   const server = await new FakeQmpServer().listen();
+  server.on("qom-list", () => []);
   const fake = {
     saved: [] as GuestState[],
     failure: undefined as Error | undefined,
@@ -100,6 +103,7 @@ export async function fakeCore(definition: GuestDefinition, timeouts: Partial<Kv
     timeouts: { ...DEFAULT_KVM_TIMEOUTS, commandMs: 5_000, exitMs: 50, ...timeouts },
     store,
     access: new AccessLedger(new MemoryStateStore(), "/nowhere", undefined),
+    secrets: new MemorySecretStore(),
     emit: () => undefined,
   } as unknown as KvmHost;
   const core = new GuestCore(host, {
