@@ -39,6 +39,9 @@ const buildingBlocks = new Set([
   // What the libvirt client's types are derived by.
   ...["Families", "Flat", "MessageOf", "Methods", "OBJECT_KINDS", "OneOf", "Plain", "remote", "ValueOfType"],
   ...["LibvirtStreamSetup", "LibvirtStrike", "SendStreamPacket", "StreamPacket"],
+  // What the network managers share among themselves, and the parts of disk sources.
+  ...["CallOptions", "FloatingAddresses", "ManagerContext", "ManagerProfile"],
+  ...["CommonDiskSource", "OBJECTS", "QemuImgOptions"],
   "Check",
   "CopyHooks",
   "EventBase",
