@@ -86,6 +86,23 @@ describe("a guest reads and writes its disk, and boots from a snapshot of it", (
       }),
   );
 
+  it("that was copied while the guest ran", () =>
+    withImage("qcow2", async ({ root, store }) => {
+      const disks = new LocalDiskBackend({ directory: join(root, "disks") });
+      const [instanceUuid, sizeBytes] = [randomUUID(), 2 * MIB];
+      const source = await disks.create({ instanceUuid, name: "root", sizeBytes, image: await store.fetch("image") });
+      const guest = await lab.define({ disks: [{ ...disk("root", "vda", "/"), source, bootIndex: 0 }] });
+      await guest.start();
+      await waitForConsole(guest, /\[.*\] WROTE/);
+      const path = await disks.temporaryPath("live-snapshot");
+      await guest.copyDisk("root", path, "qcow2");
+      expect(await guest.info()).toMatchObject({ state: "running" });
+      await guest.kill();
+      await store.upload({ id: "live-snapshot", format: "qcow2" }, path);
+      const image = await store.fetch("live-snapshot");
+      await boots(await disks.create({ instanceUuid, name: "copy", sizeBytes, image }), "[qcow2][qcow2]");
+    }));
+
   it("that is raw, though its bytes are the header of a qcow2 image on a file of the host", () =>
     withTemporaryDirectory(async ({ path: root }) => {
       const [secret, source] = [join(root, "secret"), join(root, "source")];
