@@ -164,8 +164,7 @@ mount --rbind /dev /new/dev
 mount -t proc proc /new/proc
 mount -t sysfs sys /new/sys
 mount -t tmpfs run /new/run
-mount -t tmpfs tmp /new/tmp
-mkdir -p /new/run/lock /new/run/netns
+mkdir -p /new/run/lock /new/run/netns /new/run/tmp
 cp /etc/hypervise/script /new/run/script
 hv-log HV-SCRIPT-BEGIN
 chroot /new /bin/sh /run/script
@@ -174,7 +173,12 @@ hv-log "HV-SCRIPT-END $?"
 }
 
 function wholeScript(script: string, env: Readonly<Record<string, string>>): string {
-  const all = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/root", ...env };
+  const all = {
+    PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    HOME: "/root",
+    TMPDIR: "/run/tmp",
+    ...env,
+  };
   const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
   const exports = Object.entries(all).map(([name, value]) => `export ${name}=${quoted(value)}\n`);
   return `${exports.join("")}cd ${quoted(process.cwd())} || exit 92\nexec 2>&1\n${script}\n`;

@@ -2,7 +2,7 @@ import { readdir } from "node:fs/promises";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { KvmHypervisor } from "../../../src/kvm/index.js";
 import { QmpClient } from "../../../src/qmp/index.js";
-import { requirePackages } from "../../lab/index.js";
+import { requirePackages, waitFor } from "../../lab/index.js";
 import { crashDriver } from "./crash-driver.js";
 import type { CrashPoint, CrashRequest, CrashStep } from "./driver-child.js";
 import { KvmLab, disk, isDead, nic } from "./lab.js";
@@ -159,12 +159,14 @@ describe("a guest whose driver process was killed", () => {
     const [orderly, killed] = [await lab.define(), await lab.define()];
     for (const guest of [orderly, killed]) await guest.start();
     const pid = (await lab.pid(killed.uuid)) as number;
+    const pids = [pid, (await lab.pid(orderly.uuid)) as number];
     await lab.hypervisor.close();
     {
       const monitor = await QmpClient.open({ path: lab.file(orderly.uuid, "tools.sock") });
       await monitor.quit();
     }
     process.kill(pid, "SIGKILL");
+    await waitFor(async () => (await Promise.all(pids.map(isDead))).every(Boolean), { timeoutMs: 60_000 });
     await lab.reopen();
     expect(await (await lab.hypervisor.find(orderly.uuid))!.info()).toMatchObject({ state: "shutdown" });
     expect(await (await lab.hypervisor.find(killed.uuid))!.info()).toMatchObject({ state: "crashed" });
