@@ -1,9 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, mkdtemp, readdir, readFile, truncate, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, it } from "vitest";
-import type { ComputeDriver, InstanceRef } from "../../../src/driver/index.js";
-import { withAllFacets } from "../../../src/driver/index.js";
 import { MemorySecurityGroupSource, NftablesFirewallDriver } from "../../../src/firewall/index.js";
 import { FileStateStore } from "../../../src/host/index.js";
 import { KvmDriver } from "../../../src/kvm/index.js";
@@ -11,6 +9,8 @@ import { DirectoryImageStore } from "../../../src/storage/index.js";
 import { defineContractSuite } from "../../../src/testing/contract/index.js";
 import type { ContractSubject } from "../../../src/testing/contract/index.js";
 import { collectResidue, createBridge, temporaryDirectory, testGuest, waitFor } from "../../lab/index.js";
+import { isAlive, qemuProcess } from "./qemu-process.js";
+import { waitUntilReady } from "./wait-until-ready.js";
 
 const FACETS = [
   "pause",
@@ -151,40 +151,6 @@ async function openKvm(): Promise<ContractSubject> {
       await directory.remove();
     },
   };
-}
-
-async function waitUntilReady(driver: ComputeDriver, instance: InstanceRef): Promise<void> {
-  const ready = async (): Promise<boolean> => {
-    const { bytes } = await withAllFacets(driver).getConsoleOutput(instance);
-    return Buffer.from(bytes).includes("HV-READY");
-  };
-  await waitFor(ready, { timeoutMs: 120_000, what: "a booted guest" });
-  const { state } = await driver.getInfo(instance);
-  if (state === "running")
-    await waitFor(
-      () =>
-        withAllFacets(driver)
-          .getGuestInterfaces(instance)
-          .then(
-            () => true,
-            () => false,
-          ),
-      { timeoutMs: 60_000, what: "an answer of the guest agent" },
-    );
-}
-
-async function qemuProcess(uuid: string): Promise<number> {
-  for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
-    const command = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
-    if (command.includes(uuid) && /qemu-system/.test(command.split("\0")[0] ?? "") && (await isAlive(Number(pid))))
-      return Number(pid);
-  }
-  throw new Error(`no QEMU runs ${uuid}`);
-}
-
-async function isAlive(pid: number): Promise<boolean> {
-  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
-  return stat !== "" && !/\) [ZX] /.test(stat);
 }
 
 defineContractSuite(

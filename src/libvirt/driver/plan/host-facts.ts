@@ -20,6 +20,8 @@ export interface CpuModelFacts {
 export interface MachineFacts {
   /** libvirt's full name: `pc-q35-9.2`. Absent for kinds without machines. */
   readonly machine?: string;
+  /** The architecture that it is of; absent: not said. */
+  readonly arch?: string;
   readonly emulator?: string;
   readonly maxVcpus?: number;
   readonly ioThreads: boolean;
@@ -138,10 +140,11 @@ function hugepages(pages: readonly LibvirtXml.CapabilitiesPages[]): readonly num
 }
 
 function machineFacts(capabilities: DomainCapabilitiesXml): MachineFacts {
-  const { machine, path, vcpu, iothreads, os, cpu, memoryBacking } = capabilities;
+  const { machine, arch, path, vcpu, iothreads, os, cpu, memoryBacking } = capabilities;
   const memorySources = choices(memoryBacking).enums["sourceType"];
   return {
     ...(machine === undefined ? {} : { machine }),
+    ...(arch === undefined ? {} : { arch }),
     ...(path === undefined ? {} : { emulator: path }),
     ...(vcpu?.max === undefined ? {} : { maxVcpus: vcpu.max }),
     ioThreads: iothreads?.supported === "yes",

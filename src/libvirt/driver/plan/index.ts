@@ -1,4 +1,5 @@
 /** The face of src/libvirt/driver/plan: from a guest's definition to libvirt's domain, and back to its devices. */
+export { guestDefinitionCheck, guestDiskCheck, guestNicCheck } from "./check-definition.js";
 export { AGENT_CHANNEL, serialAlias } from "./character-devices.js";
 export { deviceAlias, readDeviceAlias } from "./device-alias.js";
 export type { AliasKind } from "./device-alias.js";
@@ -22,5 +23,5 @@ export type { DomainPlanOptions } from "./plan-options.js";
 export type { LaunchSecurity, LibvirtPlatform } from "./platform.js";
 export { findDisk, findNic, readDomain } from "./read-domain.js";
 export type { FoundDevice, FoundDisk, FoundDomain, FoundNic } from "./read-domain.js";
-export { VIRT_TYPES, connectionUriOf, migrationDataUriOf, migrationUriOf } from "./virt-type.js";
+export { VIRT_TYPES, connectionUriOf, domainTypeOf, migrationDataUriOf, migrationUriOf } from "./virt-type.js";
 export type { MigrationTransport, VirtType } from "./virt-type.js";

@@ -84,7 +84,8 @@ function qemuMachine(
     throw unsupported("machine", `this host's libvirt has no machine ${machine}`);
   const machineType = options.machineType ?? known?.canonical ?? machine;
   if (!/^[A-Za-z0-9_.-]+$/.test(machineType)) throw invalid("machine", machineType, "the name of a machine type");
-  const facts = host.machines.find((one) => one.machine === machineType || one.machine === known?.canonical);
+  const ofArch = host.machines.filter(({ arch }) => arch === undefined || arch === guest.arch);
+  const facts = ofArch.find((one) => one.machine === machineType || one.machine === known?.canonical);
   return { machine, machineType, ...(facts === undefined ? {} : { facts }) };
 }
 

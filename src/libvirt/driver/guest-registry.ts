@@ -1,0 +1,241 @@
+/** The guests of an open host: defining, finding, forgetting. */
+import { ConflictError, traceMessage } from "../../core/index.js";
+import type { CommonOptions, StateCorruptError } from "../../core/index.js";
+import { InstanceNotFoundError, InvalidStateError } from "../../driver/index.js";
+import type { GuestDefinition } from "../../driver/index.js";
+import { isLibvirtError } from "../rpc/index.js";
+import type { DomainUndefineFlagsValues } from "../rpc/index.js";
+import { asDriverErrors } from "./errors.js";
+import { GuestCore } from "./guest-core.js";
+import { LibvirtGuest } from "./guest.js";
+import { runsQemu } from "./host.js";
+import type { LibvirtHost } from "./host.js";
+import { defineDomain } from "./lifecycle/define.js";
+import { observe, reconcile } from "./lifecycle/reconcile.js";
+import { dropSecrets, provideSecrets, secretUsesOf } from "./secrets.js";
+import { GUEST_STATE_VERSION } from "./state/guest-state.js";
+import type { GuestState } from "./state/guest-state.js";
+
+interface Entry {
+  readonly core: GuestCore;
+  readonly guest: LibvirtGuest;
+}
+
+const QEMU_LEFTOVERS = [
+  "managedSave",
+  "snapshotsMetadata",
+  "checkpointsMetadata",
+  "nvram",
+] as const satisfies readonly (keyof typeof DomainUndefineFlagsValues)[];
+
+export class GuestRegistry {
+  readonly #host: LibvirtHost;
+  readonly #entries = new Map<string, Entry>();
+  #unreadable: ReadonlyMap<string, StateCorruptError> = new Map();
+  /** Names that are being given to guests. */
+  readonly #claims = new Set<string>();
+
+  constructor(host: LibvirtHost) {
+    this.#host = host;
+  }
+
+  /** Reads all guests, before their events are followed. */
+  async load(): Promise<void> {
+    const { states, unreadable } = await this.#host.store.load();
+    this.#unreadable = unreadable;
+    for (const state of states) this.#add(state);
+  }
+
+  /** Takes the guests' states as libvirt has them; nothing of it is news. One that does not answer holds up nobody. */
+  async adopt(): Promise<void> {
+    await this.#each((core) => observe(core));
+  }
+
+  /** Looks after a time without events. */
+  async reconcile(): Promise<void> {
+    await this.#each((core) => reconcile(core));
+  }
+
+  /** @throws ConflictError when the uuid or the name is taken; what libvirt refuses. Then nothing is left. */
+  async define(
+    definition: GuestDefinition,
+    options: CommonOptions = {},
+    come: Partial<GuestState> = {},
+  ): Promise<LibvirtGuest> {
+    const { uuid, name } = definition;
+    this.#requireReadable(uuid);
+    if (this.#entries.has(uuid))
+      throw new ConflictError(`guest ${uuid} is defined already`, { instance: { uuid, name } });
+    this.#requireFreeName(uuid, name);
+    this.#claims.add(name);
+    try {
+      await this.#requireFreeInLibvirt(definition, options);
+      const state: GuestState = { version: GUEST_STATE_VERSION, definition, ...come };
+      // First, so that whoever undefines the guest knows that what libvirt has is ours.
+      await this.#host.store.save(state);
+      const { core, guest } = this.#add(state);
+      try {
+        await asDriverErrors({ operation: "define", instance: { uuid, name } }, async () => {
+          await provideSecrets(this.#host, uuid, usesOf(definition), options);
+          await defineDomain(core);
+        });
+      } catch (error) {
+        await this.undefine(uuid);
+        throw error;
+      }
+      return guest;
+    } finally {
+      this.#claims.delete(name);
+    }
+  }
+
+  /** @throws InstanceNotFoundError, InvalidStateError while it is in memory, ConflictError for a name that is taken. Then the old definition stands. */
+  async redefine(definition: GuestDefinition, options: CommonOptions = {}): Promise<LibvirtGuest> {
+    const { uuid, name } = definition;
+    this.#requireReadable(uuid);
+    const entry = this.#entries.get(uuid);
+    if (entry === undefined) throw new InstanceNotFoundError(uuid);
+    this.#requireFreeName(uuid, name);
+    const { core, guest } = entry;
+    requireStopped(core, "redefine");
+    const before = core.state;
+    try {
+      await asDriverErrors({ operation: "redefine", instance: { uuid, name } }, async () => {
+        await provideSecrets(this.#host, uuid, usesOf(definition), options);
+        // libvirt renames no domain that is defined anew.
+        if (before.definition.name !== name)
+          await core.domain.rename({ newName: name, deadlineMs: this.#host.timeouts.callMs });
+        await core.update((state) => ({ ...state, definition }));
+        await defineDomain(core);
+      });
+    } catch (error) {
+      await this.#restore(core, before);
+      throw error;
+    }
+    await dropSecrets(this.#host, uuid, unused(before.definition, definition));
+    return guest;
+  }
+
+  /** Forgets a guest with all that libvirt keeps for it. @throws InvalidStateError while it is in memory */
+  async undefine(uuid: string): Promise<void> {
+    const core = this.#entries.get(uuid)?.core;
+    if (core === undefined && !this.#unreadable.has(uuid)) return this.#host.store.remove(uuid);
+    if (core !== undefined) requireStopped(core, "undefine");
+    await asDriverErrors({ operation: "undefine" }, () => this.#undefineDomain(uuid, core));
+    if (core !== undefined) await dropSecrets(this.#host, uuid, usesOf(core.definition));
+    await this.#host.store.remove(uuid);
+    core?.release();
+    this.#entries.delete(uuid);
+    this.#unreadable = new Map([...this.#unreadable].filter(([unreadable]) => unreadable !== uuid));
+  }
+
+  /** @throws StateCorruptError for a guest whose state can't be read */
+  find(uuid: string): LibvirtGuest | undefined {
+    this.#requireReadable(uuid);
+    return this.#entries.get(uuid)?.guest;
+  }
+
+  list(): readonly LibvirtGuest[] {
+    return [...this.#entries.values()].map(({ guest }) => guest);
+  }
+
+  core(uuid: string): GuestCore | undefined {
+    return this.#entries.get(uuid)?.core;
+  }
+
+  cores(): readonly GuestCore[] {
+    return [...this.#entries.values()].map(({ core }) => core);
+  }
+
+  /** Lets go of all guests. */
+  release(): void {
+    for (const { core } of this.#entries.values()) core.release();
+  }
+
+  #add(state: GuestState): Entry {
+    const core = new GuestCore(this.#host, state);
+    const entry = { core, guest: new LibvirtGuest(core) };
+    this.#entries.set(state.definition.uuid, entry);
+    return entry;
+  }
+
+  async #each(look: (core: GuestCore) => Promise<void>): Promise<void> {
+    await Promise.all(
+      this.cores().map((core) =>
+        look(core).catch((error: unknown) => {
+          // A guest without a domain is one that is not in memory.
+          if (isLibvirtError(error, "domainNotFound")) return core.see({ state: "shutdown" });
+          traceMessage("hypervise:libvirt:background-failure", () => ({ error: String(error) }));
+        }),
+      ),
+    );
+  }
+
+  async #undefineDomain(uuid: string, core: GuestCore | undefined): Promise<void> {
+    const limits = { deadlineMs: this.#host.timeouts.callMs };
+    const domain = core?.domain ?? this.#host.client.handle("Domain", { name: "", uuid, id: -1 });
+    try {
+      if (core === undefined)
+        await domain.destroyFlags(limits).catch((error: unknown) => ignore(error, "invalidState"));
+      await domain.undefineFlags({ flags: runsQemu(this.#host) ? QEMU_LEFTOVERS : [], ...limits });
+    } catch (error) {
+      ignore(error, "domainNotFound");
+    }
+  }
+
+  async #restore(core: GuestCore, before: GuestState): Promise<void> {
+    const { name } = before.definition;
+    await core.update(() => before);
+    await core.domain.rename({ newName: name, deadlineMs: this.#host.timeouts.callMs }).catch(() => undefined);
+    await defineDomain(core).catch((error: unknown) => {
+      traceMessage("hypervise:libvirt:background-failure", () => ({ error: String(error) }));
+    });
+  }
+
+  async #requireFreeInLibvirt({ uuid, name }: GuestDefinition, options: CommonOptions): Promise<void> {
+    const limits = { signal: options.signal, deadlineMs: options.deadline ?? this.#host.timeouts.callMs };
+    const lookups = [
+      this.#host.client.lookupDomainByUuid(uuid, limits),
+      this.#host.client.lookupDomainByName(name, limits),
+    ];
+    for (const found of await Promise.allSettled(lookups)) {
+      if (found.status === "fulfilled")
+        throw new ConflictError(`libvirt has a domain ${found.value.name} already`, { instance: { uuid, name } });
+      if (!isLibvirtError(found.reason, "domainNotFound")) throw found.reason;
+    }
+  }
+
+  #requireReadable(uuid: string): void {
+    const error = this.#unreadable.get(uuid);
+    if (error !== undefined) throw error;
+  }
+
+  #requireFreeName(uuid: string, name: string): void {
+    const holder = this.cores().find(({ definition }) => definition.name === name && definition.uuid !== uuid);
+    if (holder !== undefined || this.#claims.has(name))
+      throw new ConflictError(`a guest ${name} is defined already`, { instance: { uuid, name } });
+  }
+}
+
+function usesOf({ disks }: GuestDefinition): ReturnType<typeof secretUsesOf> {
+  return secretUsesOf(disks.map(({ source }) => source));
+}
+
+function unused(before: GuestDefinition, now: GuestDefinition): ReturnType<typeof secretUsesOf> {
+  const still = new Set(usesOf(now).map(({ secretId }) => secretId));
+  return usesOf(before).filter(({ secretId }) => !still.has(secretId));
+}
+
+function ignore(error: unknown, kind: "domainNotFound" | "invalidState"): void {
+  if (!isLibvirtError(error, kind)) throw error;
+}
+
+function requireStopped(core: GuestCore, operation: string): void {
+  if (!core.inMemory) return;
+  throw new InvalidStateError({
+    operation,
+    state: core.powerState,
+    expected: ["shutdown", "crashed"],
+    instance: core.instance,
+  });
+}

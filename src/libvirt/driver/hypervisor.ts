@@ -1,0 +1,150 @@
+/** A host's libvirt, as the driver's seam. */
+import { ClosedError, traceMessage } from "../../core/index.js";
+import type { CommonOptions } from "../../core/index.js";
+import type {
+  GuestDefinition,
+  HostFacts,
+  Hypervisor,
+  HypervisorContext,
+  HypervisorFeature,
+} from "../../driver/index.js";
+import type { FileLock } from "../../host/index.js";
+import { formatDomainXml } from "../xml/index.js";
+import type { DomainXml } from "../xml/index.js";
+import { followConnection } from "./events/connection-feed.js";
+import { followEvents } from "./events/event-feed.js";
+import { featuresOf } from "./features.js";
+import { GuestRegistry } from "./guest-registry.js";
+import type { LibvirtGuest } from "./guest.js";
+import { readHostFacts } from "./host-facts.js";
+import type { LibvirtHost } from "./host.js";
+import { openHost } from "./open-host.js";
+import { resolveOptions } from "./options.js";
+import type { LibvirtHypervisorOptions, ResolvedLibvirtOptions } from "./options.js";
+import { planOnHost } from "./plan-on-host.js";
+
+/** What libvirt would be given. */
+export interface LibvirtPlan {
+  readonly domain: DomainXml;
+  /** The same as a document. */
+  readonly xml: string;
+}
+
+interface Opened {
+  readonly host: LibvirtHost;
+  readonly guests: GuestRegistry;
+  readonly lock: FileLock;
+  readonly features: ReadonlySet<HypervisorFeature>;
+  readonly stopFollowing: () => Promise<void>;
+}
+
+/** Runs guests by a libvirt daemon, which keeps them when this process ends. What libvirt does not know of them stands in the state store. */
+export class LibvirtHypervisor implements Hypervisor {
+  readonly type = "libvirt";
+  readonly #options: ResolvedLibvirtOptions;
+  #opened: Opened | undefined;
+  #opening: Promise<void> | undefined;
+
+  /** Touches nothing before `open`. @throws InvalidArgumentError that names the bad option */
+  constructor(options: LibvirtHypervisorOptions) {
+    this.#options = resolveOptions(options);
+  }
+
+  get features(): ReadonlySet<HypervisorFeature> {
+    return this.#opened?.features ?? new Set();
+  }
+
+  open(context: HypervisorContext, options: CommonOptions = {}): Promise<void> {
+    this.#opening ??= this.#open(context, options.signal).finally(() => (this.#opening = undefined));
+    return this.#opening;
+  }
+
+  async close(): Promise<void> {
+    await this.#opening?.catch(() => undefined);
+    const opened = this.#opened;
+    this.#opened = undefined;
+    if (opened === undefined) return;
+    opened.guests.release();
+    await opened.stopFollowing();
+    await opened.host.client.close();
+    await opened.lock.release();
+  }
+
+  hostFacts(options: CommonOptions = {}): Promise<HostFacts> {
+    return readHostFacts(this.#require().host, options);
+  }
+
+  check(definition: GuestDefinition): void {
+    planOnHost(this.#require().host, definition);
+  }
+
+  plan(definition: GuestDefinition): LibvirtPlan {
+    const { host, guests } = this.#require();
+    const domain = planOnHost(host, definition, guests.core(definition.uuid)?.state);
+    return { domain, xml: formatDomainXml(domain) };
+  }
+
+  async define(definition: GuestDefinition, options: CommonOptions = {}): Promise<LibvirtGuest> {
+    const { host, guests } = this.#require();
+    planOnHost(host, definition);
+    return guests.define(definition, options);
+  }
+
+  async redefine(definition: GuestDefinition, options: CommonOptions = {}): Promise<LibvirtGuest> {
+    const { host, guests } = this.#require();
+    planOnHost(host, definition, guests.core(definition.uuid)?.state);
+    return guests.redefine(definition, options);
+  }
+
+  async undefine(uuid: string): Promise<void> {
+    await this.#require().guests.undefine(uuid);
+  }
+
+  async find(uuid: string): Promise<LibvirtGuest | undefined> {
+    return this.#require().guests.find(uuid);
+  }
+
+  async list(): Promise<readonly LibvirtGuest[]> {
+    return this.#require().guests.list();
+  }
+
+  async #open(context: HypervisorContext, signal: AbortSignal | undefined): Promise<void> {
+    if (this.#opened !== undefined) return;
+    const { host, lock, refresh } = await openHost(this.#options, context, signal);
+    const { client } = host;
+    const guests = new GuestRegistry(host);
+    try {
+      await guests.load();
+      const onGap = async (): Promise<void> => {
+        // The daemon that is back may be another release.
+        await refresh().catch(traceFailure);
+        await guests.reconcile();
+      };
+      // What happens from here on is told; what was before is looked at afterwards.
+      const stopEvents = await followEvents(
+        { connection: client.connection, find: (uuid) => guests.core(uuid), onGap },
+        signal,
+      );
+      const stopConnection = followConnection(client.connection, host.emit);
+      await guests.adopt();
+      const stopFollowing = async (): Promise<void> => {
+        await Promise.all([stopEvents(), stopConnection()]);
+      };
+      this.#opened = { host, lock, guests, features: featuresOf(host.facts), stopFollowing };
+    } catch (error) {
+      guests.release();
+      await client.close();
+      await lock.release();
+      throw error;
+    }
+  }
+
+  #require(): Opened {
+    if (this.#opened === undefined) throw new ClosedError("the hypervisor is not open");
+    return this.#opened;
+  }
+}
+
+function traceFailure(error: unknown): void {
+  traceMessage("hypervise:libvirt:background-failure", () => ({ error: String(error) }));
+}

@@ -1,0 +1,34 @@
+/** A guest's domain on this host: the planner, given what only the host and the guest's state know. */
+import type { GuestDefinition } from "../../driver/index.js";
+import type { DomainXml } from "../xml/index.js";
+import type { LibvirtHost } from "./host.js";
+import { planDomain } from "./plan/index.js";
+import type { DomainPlanOptions } from "./plan/index.js";
+import { runsQemu } from "./host.js";
+import { secretUuidsOf } from "./secrets.js";
+import type { GuestState } from "./state/guest-state.js";
+
+/** What a plan of a guest is made with. Pure. */
+export function planOptionsOf(
+  host: LibvirtHost,
+  definition: GuestDefinition,
+  { machineType, generationId }: Pick<GuestState, "machineType" | "generationId"> = {},
+): DomainPlanOptions {
+  const { consoleLog } = host.store.files(definition.uuid);
+  return {
+    ...host.options.domainDefaults,
+    secretUuids: secretUuidsOf(definition),
+    ...(runsQemu(host) ? { consoleLogPath: consoleLog } : {}),
+    ...(machineType === undefined ? {} : { machineType }),
+    ...(generationId === undefined ? {} : { generationId }),
+  };
+}
+
+/** @throws InvalidArgumentError, NotSupportedError */
+export function planOnHost(
+  host: LibvirtHost,
+  definition: GuestDefinition,
+  kept: Pick<GuestState, "machineType" | "generationId"> = {},
+): DomainXml {
+  return planDomain(definition, host.facts, planOptionsOf(host, definition, kept));
+}

@@ -1,0 +1,129 @@
+import { randomUUID } from "node:crypto";
+import { mkdir, mkdtemp, readFile, truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, it } from "vitest";
+import { MemorySecurityGroupSource, NftablesFirewallDriver } from "../../../src/firewall/index.js";
+import { FileStateStore } from "../../../src/host/index.js";
+import type { LibvirtDriver } from "../../../src/libvirt/driver/index.js";
+import { LibvirtClient } from "../../../src/libvirt/index.js";
+import { defineContractSuite } from "../../../src/testing/contract/index.js";
+import type { ContractSubject } from "../../../src/testing/contract/index.js";
+import { collectResidue, createBridge, testGuest, waitFor } from "../../lab/index.js";
+import { startLibvirtHost } from "../../lab/libvirt-host.js";
+import { isAlive, qemuProcess } from "./qemu-process.js";
+import { waitUntilReady } from "./wait-until-ready.js";
+
+const FACETS = [
+  "pause",
+  "volumes",
+  "interfaces",
+  "snapshots",
+  "rescue",
+  "resize",
+  "rebuild",
+  "firewall",
+  "imageCache",
+] as const;
+
+const SUBNET = "10.78.0.0/24";
+
+/** A real libvirtd with real QEMU guests, TAPs on a real bridge with a DHCP server, filtered by nftables. */
+async function openLibvirt(): Promise<ContractSubject> {
+  const host = await startLibvirtHost();
+  const bridge = await createBridge();
+  const guest = await testGuest();
+  await host.images.import({ id: "other", format: "qcow2", path: guest.disk });
+  await mkdir(host.volumeDirectory);
+  const stateDirectory = join(host.directory, "state");
+  const groups = new MemorySecurityGroupSource();
+  groups.setGroup({ id: "default", rules: [{ direction: "ingress", ipVersion: 4, remote: { groupId: "default" } }] });
+  const openFirewall = (): NftablesFirewallDriver =>
+    new NftablesFirewallDriver({
+      groups,
+      table: "hypervise",
+      state: new FileStateStore({ dir: join(stateDirectory, "firewall") }),
+    });
+  const open = (): LibvirtDriver =>
+    host.open({
+      collaborators: { firewall: openFirewall() },
+      // Tests that do not wait for the guest's operating system need not wait for it to shut down either.
+      timeouts: { shutdownGraceMs: 2_000 },
+    });
+  // What stands as long as the host is used, so that it is no residue: tables without a port.
+  await openFirewall().reconcile();
+  const client = await LibvirtClient.open(host.daemon.uri("qemu"));
+  let driver = open();
+  let count = 0;
+  const vif = () => {
+    const digits = (++count).toString(16).padStart(4, "0");
+    return {
+      type: "bridge",
+      id: randomUUID(),
+      macAddress: `52:54:00:c1:${digits.slice(0, 2)}:${digits.slice(2)}`,
+      bridge: bridge.name,
+      network: { id: "lab", subnets: [{ cidr: SUBNET, dhcpServer: bridge.address }] },
+      // The DHCP server gives out what it likes.
+      fixedIps: [],
+      allowedAddressPairs: [{ address: SUBNET }],
+      securityGroups: ["default"],
+    } as const;
+  };
+  return {
+    driver,
+    otherImageId: "other",
+    vif,
+    spec: (overrides = {}) => {
+      const uuid = randomUUID();
+      const flavor = { vcpus: 1, memoryMiB: guest.memoryMiB, rootGiB: 1 };
+      return { uuid, name: `contract-${uuid.slice(0, 8)}`, flavor, imageId: "guest", vifs: [vif()], ...overrides };
+    },
+    volume: async () => {
+      const volumeId = `volume-${randomUUID()}`;
+      const path = join(host.volumeDirectory, volumeId);
+      await writeFile(path, "");
+      await truncate(path, 16 * 1_048_576);
+      return { volumeId, type: "local", data: { path, format: "raw" } };
+    },
+    exportDirectory: () => mkdtemp(join(host.directory, "exports-")),
+    growVolume: ({ data }, sizeBytes) => truncate(String(data["path"]), sizeBytes),
+    restart: async () => {
+      await driver.close();
+      driver = open();
+      return driver;
+    },
+    crashGuest: async ({ uuid }) => {
+      const pid = await qemuProcess(uuid);
+      process.kill(pid, "SIGKILL");
+      await waitFor(async () => !(await isAlive(pid)), { timeoutMs: 10_000, what: "the end of QEMU" });
+    },
+    waitUntilBooted: async (current, instance) => {
+      if (current.capabilities.facets.consoleOutput && current.capabilities.facets.guestAgent)
+        return waitUntilReady(current, instance);
+      const log = join(stateDirectory, "guests", instance.uuid, "console.log");
+      const ready = async (): Promise<boolean> => (await readFile(log, "utf8").catch(() => "")).includes("HV-READY");
+      await waitFor(ready, { timeoutMs: 120_000, what: "a booted guest" });
+    },
+    residue: async () => {
+      const lines = await collectResidue({
+        directories: ["guests", "disks", "records", "secrets"].map((name) => join(stateDirectory, name)),
+      });
+      // Directories that the stores keep, empty, are no residue, nor is the mark that each firewall process leaves in its tables.
+      const kept = /^directory .*\/(records\/[a-z-]+|disks\/\.[a-z-]+)$|^netfilter .*"name":"mark_/;
+      const domains = (await client.listAllDomains()).map(({ name }) => `domain ${name}`);
+      const secrets = (await client.listAllSecrets()).map(({ uuid }) => `secret ${uuid}`);
+      return [...[...lines].filter((line) => !kept.test(line)), ...domains, ...secrets].sort();
+    },
+    dispose: async () => {
+      await driver.close();
+      await client.close();
+      await openFirewall().remove();
+      await bridge.remove();
+      await host.remove();
+    },
+  };
+}
+
+defineContractSuite(
+  { name: "libvirt (qemu)", facets: FACETS, testTimeoutMs: 240_000, open: openLibvirt },
+  { describe, it, beforeAll, afterAll },
+);
