@@ -3,6 +3,7 @@
 // Map, appending and syncing the same bytes, one INSERT.
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { open } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import {
@@ -87,19 +88,21 @@ async function memory(): Promise<object> {
   return { allocationsPerSecond: one, mapPutsPerSecond: floor, ratio: ratio(one, floor) };
 }
 
-/** Allocations a second of eight processes together, from the first that one of them has to the last. */
-async function processes(script: string, store: AllocationWork["store"]): Promise<number> {
-  const work: AllocationWork = { store, churn: 0, hold: EACH };
-  let first = 0;
-  const ended = Array.from({ length: PROCESSES }, () => {
-    const child = spawn(process.execPath, [script, JSON.stringify(work)], { stdio: ["ignore", "pipe", "inherit"] });
-    child.stdout.once("data", () => (first ||= performance.now()));
-    child.stdout.resume();
-    return new Promise<number | null>((resolve) => child.once("close", resolve));
+/** Allocations a second of so many processes together, that begin when all have opened the store. */
+async function processes(count: number, script: string, store: AllocationWork["store"]): Promise<number> {
+  const work: AllocationWork = { store, churn: 0, hold: EACH, gated: true };
+  const children = Array.from({ length: count }, () => {
+    const child = spawn(process.execPath, [script, JSON.stringify(work)], { stdio: ["pipe", "pipe", "inherit"] });
+    const ended = new Promise<number | null>((resolve) => child.once("close", resolve));
+    return { child, ended, ready: once(child.stdout, "data") };
   });
-  const codes = await Promise.all(ended);
-  if (codes.some((code) => code !== 0)) throw new Error(`workers ended with ${codes.join(", ")}`);
-  return perSecond(PROCESSES * EACH, (performance.now() - first) / 1_000);
+  await Promise.all(children.map(({ ready }) => ready));
+  const took = await seconds(async () => {
+    for (const { child } of children) child.stdin.end("begin");
+    const codes = await Promise.all(children.map(({ ended }) => ended));
+    if (codes.some((code) => code !== 0)) throw new Error(`workers ended with ${codes.join(", ")}`);
+  });
+  return perSecond(count * EACH, took);
 }
 
 async function file(script: string): Promise<object> {
@@ -108,7 +111,7 @@ async function file(script: string): Promise<object> {
   const manager = await managerOn(store);
   const one = await allocate(manager, EACH, 1);
   const many = await allocate(manager, EACH * 8, 64);
-  const eight = await processes(script, { dir: directory.file("networks") });
+  const eight = await processes(PROCESSES, script, { dir: directory.file("networks") });
   const raw = await open(directory.file("raw"), "a");
   const bytes = Buffer.alloc(1_400, 120);
   const floor = perSecond(
@@ -135,7 +138,7 @@ async function postgres(script: string): Promise<object> {
   const manager = await managerOn(store);
   const one = await allocate(manager, EACH, 1);
   const many = await allocate(manager, EACH * 4, 32);
-  const eight = await processes(script, { ...server.connection, schema });
+  const eight = await processes(PROCESSES, script, { ...server.connection, schema });
   const client = server.pool();
   await client.query({ text: "CREATE TABLE raw (id text PRIMARY KEY, value jsonb NOT NULL)" });
   const value = JSON.stringify({ text: "x".repeat(300) });

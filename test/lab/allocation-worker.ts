@@ -1,6 +1,7 @@
 // A process that allocates and gives back addresses as fast as it can, telling each on its standard output once it is certain:
 // `+ instance address` and `- instance`. Ends when the pool is empty, or when it has held enough.
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { FileNetworkStore, FlatManager, NoFreeAddressError, PostgresNetworkStore } from "../../src/network/index.js";
 import type { NetworkStore } from "../../src/network/index.js";
 import { FakeNetworkHost } from "../../src/testing/network/fake-network-host.js";
@@ -13,6 +14,8 @@ export interface AllocationWork {
   readonly churn: number;
   /** How many to hold at most. */
   readonly hold: number;
+  /** Say `ready` once the store is open, and begin at the first input. */
+  readonly gated?: boolean;
 }
 
 const work = JSON.parse(process.argv[2] ?? "{}") as AllocationWork;
@@ -20,6 +23,12 @@ const store: NetworkStore =
   "dir" in work.store ? new FileNetworkStore(work.store) : new PostgresNetworkStore(work.store);
 const manager = new FlatManager({ store, host: new FakeNetworkHost({ name: "worker" }) });
 
+if (work.gated === true) {
+  await store.open();
+  process.stdout.write("ready\n");
+  await once(process.stdin, "data");
+  process.stdin.destroy();
+}
 let held = 0;
 try {
   for (let turn = 1; held < work.hold; turn++) {

@@ -28,16 +28,19 @@ export function hostFileName(macAddress: string): string {
 
 /** A line for dnsmasq, under a comment that {@link parseDhcpHost} reads. */
 export function formatDhcpHost(host: DhcpHost): string {
-  const { macAddress, addresses, hostname, defaultGateway } = host;
-  const line = [
+  return `# ${JSON.stringify(host)}\n${dhcpHostLine(host)}\n`;
+}
+
+/** What dnsmasq is told of a NIC. */
+export function dhcpHostLine({ macAddress, addresses, hostname, defaultGateway }: DhcpHost): string {
+  return [
     macAddress,
     ...(defaultGateway === false ? [`set:${NO_GATEWAY_TAG}`] : []),
     // dnsmasq takes one IPv4 address of a NIC, and any number of others.
     ...addresses.filter((address) => versionOf(address) === 4).slice(0, 1),
     ...addresses.filter((address) => versionOf(address) === 6).map((address) => `[${address}]`),
     ...(hostname === undefined ? [] : [hostname]),
-  ];
-  return `# ${JSON.stringify(host)}\n${line.join(",")}\n`;
+  ].join(",");
 }
 
 /** Makes dnsmasq deaf to a NIC at once, where the end of its file would be noticed late. */

@@ -1,7 +1,7 @@
-/** Waits of DHCP servers. */
+/** Waits of DHCP servers, all in milliseconds. */
 
 export interface DhcpTimeouts {
-  /** For a server to start or a helper to do its work, in milliseconds. */
+  /** For a server to start or a helper to do its work. */
   readonly commandMs: number;
   /** For a server that was told to end. */
   readonly stopMs: number;

@@ -14,7 +14,14 @@ import {
 import type { CommandRunner, ProcessIdentity } from "../../host/index.js";
 import { NetworkHostError } from "../errors.js";
 import type { DhcpHost, DhcpLease, HostNetwork } from "../host/network-host.js";
-import { formatDhcpHost, formatDnsHost, formatIgnoredHost, hostFileName, parseDhcpHost } from "./dhcp-host-file.js";
+import {
+  dhcpHostLine,
+  formatDhcpHost,
+  formatDnsHost,
+  formatIgnoredHost,
+  hostFileName,
+  parseDhcpHost,
+} from "./dhcp-host-file.js";
 import type { DhcpTimeouts } from "./dhcp-timeouts.js";
 import { checkPlainPath, dnsmasqConfig, dnsmasqOptions, leaseScript } from "./dnsmasq-config.js";
 import type { DnsmasqPaths, DnsmasqSettings } from "./dnsmasq-config.js";
@@ -39,7 +46,7 @@ interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** So many addresses of which dnsmasq still has a note are worth a reading of everything. */
+/** So many addresses or NICs of which dnsmasq still has a note are worth a reading of everything. */
 const FORGET_AFTER = 1_024;
 const MAX_LOG_BYTES = 4 * 1024 * 1024;
 
@@ -47,14 +54,18 @@ const MAX_LOG_BYTES = 4 * 1024 * 1024;
 export class DnsmasqServer {
   readonly #options: DnsmasqServerOptions;
   readonly #paths: DnsmasqPaths;
+  /** A file that is there as long as the server may know a NIC by a tag. */
+  readonly #tagged: string;
   readonly #dhcp: HostsDirectory;
   readonly #dns: HostsDirectory;
   /** By name of file. */
   #hosts: Map<string, DhcpHost> | undefined;
   #network: HostNetwork | undefined;
   #process: ProcessIdentity | undefined;
-  /** Addresses that dnsmasq still takes for a NIC's that has them no more, by name of its file: it gives them to no other before it has read everything again. */
-  readonly #stale = new Map<string, string>();
+  /** Addresses of lines that dnsmasq has read and that hold no more: before it has read everything again, it refuses a line with one of them. */
+  readonly #stale = new Set<string>();
+  /** Names of files that make dnsmasq deaf to NICs, until it has forgotten them. */
+  readonly #ignored = new Set<string>();
 
   /** @throws InvalidArgumentError for a path that a configuration would read as something else. */
   constructor(options: DnsmasqServerOptions) {
@@ -73,6 +84,7 @@ export class DnsmasqServer {
       log: file("log"),
       script: file("lease-script"),
     };
+    this.#tagged = file("tagged");
     this.#dhcp = new HostsDirectory(this.#paths.dhcpHosts);
     this.#dns = new HostsDirectory(this.#paths.dnsHosts);
   }
@@ -123,8 +135,10 @@ export class DnsmasqServer {
     await withRollback(async (undo) => {
       undo.defer("DNS records", () => (old === undefined ? this.#dns.remove(name) : this.#writeDns(name, old)));
       await this.#writeDns(name, host);
+      await this.#noteTags([host]);
       await this.#dhcp.write(name, formatDhcpHost(host));
     });
+    this.#ignored.delete(name);
     if (this.#replace(name, host)) await this.#hangUp();
   }
 
@@ -133,11 +147,12 @@ export class DnsmasqServer {
     const hosts = await this.#readHosts();
     const name = hostFileName(macAddress);
     if (!hosts.has(name)) return;
+    // A file that goes again at once may be gone before dnsmasq has read it.
     await this.#dhcp.write(name, formatIgnoredHost(macAddress.toLowerCase()));
-    await this.#dhcp.remove(name);
+    this.#ignored.add(name);
     await this.#dns.remove(name);
     this.#replace(name, undefined);
-    if (this.#stale.size >= FORGET_AFTER) await this.#hangUp();
+    if (Math.max(this.#stale.size, this.#ignored.size) >= FORGET_AFTER) await this.#hangUp();
   }
 
   async leases(): Promise<readonly DhcpLease[]> {
@@ -187,6 +202,7 @@ export class DnsmasqServer {
   async stop(): Promise<void> {
     await this.halt();
     await rm(this.#options.directory, { recursive: true, force: true });
+    this.#ignored.clear();
     this.#hosts = undefined;
     this.#network = undefined;
   }
@@ -208,6 +224,9 @@ export class DnsmasqServer {
   async #start({ signal }: CallOptions): Promise<void> {
     const { commands, timeouts } = this.#options;
     try {
+      await this.#removeIgnored();
+      await rm(this.#tagged, { force: true });
+      await this.#noteTags(await this.hosts());
       // It goes into the background by itself once it can serve.
       await commands.run(["dnsmasq", `--conf-file=${this.#paths.config}`], { timeoutMs: timeouts.commandMs, signal });
       this.#stale.clear();
@@ -241,8 +260,22 @@ export class DnsmasqServer {
   /** Has it read all files again, and forget what is in none. */
   async #hangUp(): Promise<void> {
     await this.#shortenLog();
-    if (this.#process !== undefined) await killProcess(this.#process, "SIGHUP");
+    await this.#removeIgnored();
+    if (this.#process !== undefined) {
+      // When it forgets a NIC with a tag that it has answered, it frees what it never had (seen in 2.90), and may crash.
+      if ((await readText(this.#tagged)) !== undefined) {
+        await this.#end();
+        return this.#start({});
+      }
+      await killProcess(this.#process, "SIGHUP");
+    }
     this.#stale.clear();
+  }
+
+  /** Remembers that lines with tags are about to be read, also for the process that takes over. */
+  async #noteTags(hosts: readonly DhcpHost[]): Promise<void> {
+    if (!hosts.some(({ defaultGateway }) => defaultGateway === false)) return;
+    if ((await readText(this.#tagged)) === undefined) await writeFileAtomic(this.#tagged, "");
   }
 
   /** Each reading of everything writes a line a file, and it is the end that one looks at. */
@@ -256,14 +289,21 @@ export class DnsmasqServer {
     }
   }
 
-  /** Notes what a NIC has now; true when one of its addresses is still another's for dnsmasq. */
+  async #removeIgnored(): Promise<void> {
+    for (const name of this.#ignored) {
+      await this.#dhcp.remove(name);
+      this.#ignored.delete(name);
+    }
+  }
+
+  /** Notes what a NIC has now; true when dnsmasq has read a line with one of its addresses before, and refuses this one. */
   #replace(name: string, host: DhcpHost | undefined): boolean {
     const old = this.#hosts?.get(name);
-    for (const address of old?.addresses ?? [])
-      if (host?.addresses.includes(address) !== true) this.#stale.set(address, name);
     if (host === undefined) this.#hosts?.delete(name);
     else this.#hosts?.set(name, host);
-    return host?.addresses.some((address) => (this.#stale.get(address) ?? name) !== name) === true;
+    if (old !== undefined && host !== undefined && dhcpHostLine(old) === dhcpHostLine(host)) return false;
+    for (const address of old?.addresses ?? []) this.#stale.add(address);
+    return host?.addresses.some((address) => this.#stale.has(address)) === true;
   }
 
   /** A process is ours when it was started with our configuration file, whatever the number is that stands in the pid file. */
@@ -299,7 +339,9 @@ export class DnsmasqServer {
       return old === undefined || formatDhcpHost(old) !== formatDhcpHost(host);
     });
     for (const [name, host] of next) await this.#writeDns(name, host);
+    await this.#noteTags(changed.map(([, host]) => host));
     await this.#dhcp.writeAll(new Map(changed.map(([name, host]) => [name, formatDhcpHost(host)])));
+    for (const [name] of changed) this.#ignored.delete(name);
     return changed.map(([name, host]) => this.#replace(name, host)).some(Boolean);
   }
 

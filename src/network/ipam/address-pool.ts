@@ -63,6 +63,14 @@ export class AddressPool {
     return place;
   }
 
+  /** The lowest untouched place from this one on, or else of all. Nothing is touched. */
+  nextFrom(start: number): number | undefined {
+    if (this.#untouched === 0) return undefined;
+    let place = Math.max(start, this.#lowest);
+    while (place < this.size && this.isTouched(place)) place += 1;
+    return place < this.size ? place : this.next();
+  }
+
   /** Touches the lowest untouched place and returns it; undefined when all have been touched. */
   take(): number | undefined {
     const place = this.next();

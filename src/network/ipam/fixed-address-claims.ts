@@ -1,5 +1,4 @@
 /** Which fixed address comes next: a guess in memory, made sure of by the commit that takes it. */
-import { randomInt } from "node:crypto";
 import { contains, formatAddress, parseAddress, parseCidr, sizeOf } from "./address.js";
 import type { Cidr } from "./address.js";
 import { AddressPool } from "./address-pool.js";
@@ -7,6 +6,7 @@ import { AddressInUseError, AddressNotFoundError, NoFreeAddressError } from "./e
 import { isFree } from "./network-records.js";
 import type { NetworkRecords } from "./network-records.js";
 import type { FixedIpRecord, Network } from "./network.js";
+import { PlaceChooser } from "./place-chooser.js";
 import { ABSENT } from "./records.js";
 import type { NetworkStoreOptions } from "../store/network-store.js";
 
@@ -23,26 +23,20 @@ export interface AddressClaim {
 
 interface NetworkPool {
   readonly pool: AddressPool;
+  readonly chooser: PlaceChooser;
   readonly range: Cidr;
   readonly first: bigint;
   /** Released addresses that callers of this process are about to take. */
   readonly claimed: Set<string>;
-  /** How many of the next claims pass over some addresses, since others are taking the lowest ones at the same time. */
-  spread: number;
-  /** Claims in a row that others were faster with: a sign that they are far ahead. */
-  lost: number;
   /** The latest change that is known. */
   seen: number;
 }
 
-const SPREAD_CLAIMS = 32;
-const SPREAD_WINDOW = 64;
-/** After so many lost claims what others have taken is read. */
-const LOST_CLAIMS = 2;
 /** By how much the clocks of hosts may differ. What comes from farther off is found out by losing claims. */
 const CLOCK_SKEW_MS = 5_000;
-/** How many of the longest released ones are looked at. */
-const RELEASED_WINDOW = 64;
+/** Among how many of the longest released ones a process chooses, alone and beside others. */
+const RELEASED_ALONE = 4;
+const RELEASED_APART = 64;
 
 /**
  * Addresses that nobody has had come first, from the lowest on; then the one that was released longest ago. So an address
@@ -59,19 +53,15 @@ export class FixedAddressClaims {
   /** Any free address of the network. @throws NoFreeAddressError */
   async next(network: Network, options: NetworkStoreOptions = {}): Promise<AddressClaim> {
     const pool = await this.#poolOf(network, options);
-    if (pool.lost >= LOST_CLAIMS) await this.#catchUp(network, pool, options);
-    const window = Math.min(SPREAD_WINDOW, pool.pool.untouched);
-    const place = pool.pool.next(pool.spread > 0 && window > 1 ? randomInt(window) : 0);
-    if (place !== undefined) {
-      if (pool.spread > 0) pool.spread -= 1;
-      pool.pool.touch(place);
-      return this.#untouched(network, pool, place, ABSENT);
-    }
-    const released = await this.#records.fixedIps.first(`free:${network.id}`, RELEASED_WINDOW, options);
+    if (pool.chooser.isBehind) await this.#catchUp(network, pool, options);
+    const place = pool.chooser.take();
+    if (place !== undefined) return this.#untouched(network, pool, place, ABSENT);
+    const window = pool.claimed.size + (pool.chooser.isApart ? RELEASED_APART : RELEASED_ALONE);
+    const released = await this.#records.fixedIps.first(`free:${network.id}`, window, options);
     const open = released.filter(({ value }) => value.version === 4 && !pool.claimed.has(value.address));
-    const chosen = open[pool.spread > 0 && open.length > 1 ? randomInt(Math.min(open.length, 16)) : 0];
+    if (open.length === 0) throw new NoFreeAddressError(network.id);
+    const chosen = open[pool.chooser.chooseAmong(open.length)];
     if (chosen === undefined) throw new NoFreeAddressError(network.id);
-    if (pool.spread > 0) pool.spread -= 1;
     return this.#released(network, pool, chosen.value.address, chosen.version);
   }
 
@@ -118,8 +108,8 @@ export class FixedAddressClaims {
       address,
       expected,
       settle: (outcome) => {
-        if (outcome === "conflict") lose(pool);
-        else if (outcome === "taken") pool.lost = 0;
+        if (outcome === "conflict") pool.chooser.lost();
+        else if (outcome === "taken") pool.chooser.caughtUp();
         else if (outcome === "unused") pool.pool.untouch(place);
         else if (outcome === "unknown") this.forget(network.id);
       },
@@ -133,8 +123,8 @@ export class FixedAddressClaims {
       expected,
       settle: (outcome) => {
         pool.claimed.delete(address);
-        if (outcome === "conflict") lose(pool);
-        else if (outcome === "taken") pool.lost = 0;
+        if (outcome === "conflict") pool.chooser.lost();
+        else if (outcome === "taken") pool.chooser.caughtUp();
         else if (outcome === "unknown") this.forget(network.id);
       },
     };
@@ -159,14 +149,15 @@ export class FixedAddressClaims {
       const place = (address: string): number => Number(parseAddress(address, "reserved").value - range.first);
       pool.touchRange(place(first), place(last));
     }
-    const loaded = { pool, range, first: range.first, claimed: new Set<string>(), spread: 0, lost: 0, seen: 0 };
+    const chooser = new PlaceChooser(pool);
+    const loaded = { pool, chooser, range, first: range.first, claimed: new Set<string>(), seen: 0 };
     for (const { value } of await this.#records.fixedIps.all(`network:${network.id}`, options)) note(loaded, value);
     return loaded;
   }
 
   /** Reads what has changed since the last look. */
   async #catchUp(network: Network, pool: NetworkPool, options: NetworkStoreOptions): Promise<void> {
-    pool.lost = 0;
+    pool.chooser.caughtUp();
     const since = pool.seen - CLOCK_SKEW_MS;
     for (const { value } of await this.#records.fixedIps.all(`network:${network.id}`, options, since))
       note(pool, value);
@@ -176,11 +167,6 @@ export class FixedAddressClaims {
 function note(pool: NetworkPool, ip: FixedIpRecord): void {
   pool.seen = Math.max(pool.seen, ip.updatedAt);
   if (ip.version === 4) pool.pool.touch(Number(parseAddress(ip.address, "address").value - pool.first));
-}
-
-function lose(pool: NetworkPool): void {
-  pool.spread = SPREAD_CLAIMS;
-  pool.lost += 1;
 }
 
 /** The IPv4 addresses that a network may give out. */

@@ -25,6 +25,7 @@ import {
 } from "./errors.js";
 import type { FloatingIp, FloatingRange } from "./network.js";
 import type { NetworkRecords } from "./network-records.js";
+import { PlaceChooser } from "./place-chooser.js";
 import { ABSENT } from "./records.js";
 import type { Versioned } from "./records.js";
 import { retryOnConflict } from "./retry.js";
@@ -57,7 +58,16 @@ interface RangePool {
   readonly range: FloatingRange;
   readonly first: bigint;
   readonly version: 4 | 6;
-  readonly pool: AddressPool;
+  readonly places: AddressPool;
+  readonly chooser: PlaceChooser;
+}
+
+interface ChosenAddress {
+  readonly address: string;
+  readonly expected: number;
+  readonly range: Versioned<FloatingRange>;
+  /** Of the range. */
+  readonly chooser: PlaceChooser;
 }
 
 const RELEASED_WINDOW = 64;
@@ -182,11 +192,13 @@ export class FloatingBook {
           });
         try {
           await this.#records.store.commit(changes, options);
+          chosen.chooser.caughtUp();
         } catch (error) {
           // An address that somebody has stays touched; one that was not taken after all must not be lost to this process.
           const lost =
             error instanceof StoreConflictError && error.kind === "floating-ip" && error.reason === "version";
-          if (!lost) this.#pools.delete(pool);
+          if (lost) chosen.chooser.lost();
+          if (!lost || chosen.chooser.isBehind) this.#pools.delete(pool);
           const isUnknown = error instanceof StoreUnavailableError && error.outcomeUnknown;
           const present = isUnknown ? await this.#records.floatingIps.get(ip.address, options) : undefined;
           const happened = present?.value.projectId === projectId && present.value.updatedAt === ip.updatedAt;
@@ -258,26 +270,30 @@ export class FloatingBook {
     );
   }
 
-  async #choose(
-    pool: string,
-    options: NetworkStoreOptions,
-  ): Promise<{ readonly address: string; readonly expected: number; readonly range: Versioned<FloatingRange> }> {
+  async #choose(pool: string, options: NetworkStoreOptions): Promise<ChosenAddress> {
     const ranges = await this.#rangesOf(pool, options);
     const versions = await this.#records.floatingRanges.all(`pool:${pool}`, options);
     const ofRange = (cidr: string): Versioned<FloatingRange> | undefined =>
       versions.find(({ value }) => value.cidr === cidr);
-    for (const { range, pool: places, first, version } of ranges) {
+    for (const { range, chooser, first, version } of ranges) {
       const current = ofRange(range.cidr);
-      const place = current === undefined ? undefined : places.take();
-      if (current !== undefined && place !== undefined)
-        return { address: formatAddress({ version, value: first + BigInt(place) }), expected: ABSENT, range: current };
+      const place = current === undefined ? undefined : chooser.take();
+      if (current === undefined || place === undefined) continue;
+      const address = formatAddress({ version, value: first + BigInt(place) });
+      return { address, expected: ABSENT, range: current, chooser };
     }
-    for (const { value, version } of await this.#records.floatingIps.first(`free:${pool}`, RELEASED_WINDOW, options)) {
+    const released = await this.#records.floatingIps.first(`free:${pool}`, RELEASED_WINDOW, options);
+    const open = released.flatMap(({ value, version }): readonly ChosenAddress[] => {
       const address = parseAddress(value.address, "address");
       const range = versions.find((one) => contains(parseCidr(one.value.cidr, "cidr"), address));
-      if (range !== undefined) return { address: value.address, expected: version, range };
-    }
-    throw new NoFreeAddressError(pool);
+      const chooser = ranges.find((one) => one.range.cidr === range?.value.cidr)?.chooser;
+      if (range === undefined || chooser === undefined) return [];
+      return [{ address: value.address, expected: version, range, chooser }];
+    });
+    const [first] = open;
+    const chosen = first === undefined ? undefined : open[first.chooser.chooseAmong(open.length)];
+    if (chosen === undefined) throw new NoFreeAddressError(pool);
+    return chosen;
   }
 
   async #rangesOf(name: string, options: NetworkStoreOptions): Promise<readonly RangePool[]> {
@@ -287,12 +303,13 @@ export class FloatingBook {
     const ranges = (await this.#records.floatingRanges.all(`pool:${name}`, options)).map(({ value: range }) => {
       const { version, value: first } = parseAddress(range.first, "first");
       const size = Number(parseAddress(range.last, "last").value - first + 1n);
-      return { range, first, version, pool: new AddressPool(size) };
+      const places = new AddressPool(size);
+      return { range, first, version, places, chooser: new PlaceChooser(places) };
     });
     if (ranges.length === 0) throw new FloatingPoolNotFoundError(name);
     for (const { value } of await this.#records.floatingIps.all(`pool:${name}`, options)) {
       const { version, value: number } = parseAddress(value.address, "address");
-      for (const range of ranges) if (range.version === version) range.pool.touch(Number(number - range.first));
+      for (const range of ranges) if (range.version === version) range.places.touch(Number(number - range.first));
     }
     this.#pools.set(name, { registry, ranges });
     return ranges;

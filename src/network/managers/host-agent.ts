@@ -47,11 +47,15 @@ export class HostAgent implements NetworkPeer {
       `network/${networkId}`,
       async () => {
         const network = await records.networks.get(networkId, options);
-        // A network without guests may not be there; the first guest brings it, the last may take it away.
-        if (network === undefined || !this.#up.has(networkId)) return this.#applyNetwork(networkId, options);
-        if (!(await this.#isWanted(network.value, options))) return this.#applyNetwork(networkId, options);
         const vif = await records.vifs.getByUnique(`mac:${macAddress}`, options);
-        const isHere = vif?.value.networkId === networkId && this.#serves(network.value, vif.value.host);
+        const isHere =
+          network !== undefined && vif?.value.networkId === networkId && this.#serves(network.value, vif.value.host);
+        const isUp = this.#up.has(networkId);
+        // What is to be taken away may be a network's that was never set up here, or that could not be.
+        if (!isHere && !isUp) return host.removeDhcpHost(networkId, macAddress, options);
+        // A network without guests may not be there; the first guest brings it, the last may take it away.
+        if (network === undefined || !isUp) return this.#applyNetwork(networkId, options);
+        if (!(await this.#isWanted(network.value, options))) return this.#applyNetwork(networkId, options);
         const ips = isHere ? await records.fixedIps.all(`vif:${vif.value.id}`, options) : [];
         const entry = isHere ? this.#dhcpHost(vif.value, ips) : undefined;
         if (entry === undefined) await host.removeDhcpHost(networkId, macAddress, options);

@@ -29,10 +29,12 @@ export function vifOf(
 }
 
 function subnetsOf(network: Network, hostAddress: string | undefined): readonly Subnet[] {
-  const { cidr, gateway, dhcpServer, cidrV6, gatewayV6, dnsServers, multiHost } = network;
+  const { cidr, gateway, dhcpServer, cidrV6, gatewayV6, ipv6Mode, dnsServers, multiHost, shareAddress } = network;
   const subnets: Subnet[] = [];
-  const server = multiHost ? hostAddress : dhcpServer;
-  const router = multiHost ? (hostAddress ?? gateway) : gateway;
+  // Where each host serves its own guests it has an address of its own, or the one that all have.
+  const common = dhcpServer ?? gateway;
+  const server = multiHost && !shareAddress ? hostAddress : common;
+  const router = multiHost ? (server ?? gateway) : gateway;
   if (cidr !== undefined)
     subnets.push({
       cidr,
@@ -45,6 +47,8 @@ function subnetsOf(network: Network, hostAddress: string | undefined): readonly 
       cidr: cidrV6,
       ...(gatewayV6 === undefined ? {} : { gateway: gatewayV6 }),
       dnsServers: dnsServers.filter((address) => address.includes(":")),
+      // Addresses that are drawn are told by DHCPv6; the others guests make themselves.
+      ...(gatewayV6 === undefined || ipv6Mode !== "random" ? {} : { dhcpServer: gatewayV6 }),
     });
   return subnets;
 }

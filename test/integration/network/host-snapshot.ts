@@ -1,9 +1,15 @@
 // What a network host may change on its host, to be compared before and after.
 import { readFile, readdir } from "node:fs/promises";
-import type { NetworkLab } from "./network-lab.js";
+import type { NetworkNamespace } from "../../lab/index.js";
+
+export interface HostPlace {
+  readonly host: NetworkNamespace;
+  /** Where the network host's files are. */
+  readonly hostDirectory: string;
+}
 
 /** All of the host that a network host may change: devices, addresses, routes, rules, servers, files. */
-export async function hostSnapshot(lab: NetworkLab): Promise<unknown> {
+export async function hostSnapshot(lab: HostPlace): Promise<unknown> {
   const json = async (...words: readonly string[]): Promise<readonly Record<string, unknown>[]> =>
     JSON.parse((await lab.host.run(["ip", "-json", ...words])) || "[]") as readonly Record<string, unknown>[];
   const links = (await json("address", "show")).map(
@@ -28,8 +34,9 @@ export async function hostSnapshot(lab: NetworkLab): Promise<unknown> {
     links: links.sort((one, other) => String(one.ifname).localeCompare(String(other.ifname))),
     routes: routes.map((route) => JSON.stringify(route)).sort(),
     rules: rules.replace(/mark_[0-9a-f]{16}/g, "mark").replace(/packets \d+ bytes \d+/g, ""),
-    servers: commands.filter((command) => command.startsWith("dnsmasq")).sort(),
-    files: await files(lab.directory.file("host")),
+    // A server has a helper, which starts others for each script that it runs.
+    servers: [...new Set(commands.filter((command) => command.startsWith("dnsmasq")))].sort(),
+    files: await files(lab.hostDirectory),
   };
 }
 
@@ -43,5 +50,10 @@ async function files(directory: string): Promise<readonly string[]> {
           `${entry.parentPath}/${entry.name}: ${await readFile(`${entry.parentPath}/${entry.name}`, "utf8")}`,
       )
       .sort(),
-  ).then((list) => list.sort());
+  ).then((list) =>
+    list
+      // Of a NIC that is gone, until the server has forgotten it.
+      .filter((file) => !/: [0-9a-f:]{17},ignore\n$/.test(file))
+      .sort(),
+  );
 }

@@ -1,9 +1,8 @@
 // Faults at every command of a network host: what fails leaves the host as it was, and what dies the next process makes good.
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { systemCommandRunner } from "../../../src/host/index.js";
-import type { CommandOptions, CommandResult, CommandRunner } from "../../../src/host/index.js";
 import type { HostNetwork } from "../../../src/network/host/network-host.js";
 import { requirePackages } from "../../lab/index.js";
+import { FaultyRunner } from "./faulty-runner.js";
 import { hostSnapshot } from "./host-snapshot.js";
 import { NetworkLab, dhcpHost, flatNetwork } from "./network-lab.js";
 
@@ -98,32 +97,3 @@ describe("a fault", () => {
     }
   }, 900_000);
 });
-
-/** Fails one command, before it runs or after it has done its work; or all from one on. */
-class FaultyRunner implements CommandRunner {
-  #at = 0;
-  #count = 0;
-  #when: "before" | "after" = "before";
-  #forever = false;
-
-  get pending(): boolean {
-    return this.#count < this.#at;
-  }
-
-  failAt(at: number, when: "before" | "after"): void {
-    [this.#at, this.#count, this.#when, this.#forever] = [at, 0, when, false];
-  }
-
-  dieAt(at: number): void {
-    [this.#at, this.#count, this.#when, this.#forever] = [at, 0, "before", true];
-  }
-
-  async run(argv: readonly string[], options?: CommandOptions): Promise<CommandResult> {
-    const count = ++this.#count;
-    const fails = this.#at > 0 && (count === this.#at || (this.#forever && count > this.#at));
-    if (fails && this.#when === "before") throw new Error(`fault before ${argv.join(" ")}`);
-    if (!fails) return systemCommandRunner.run(argv, options);
-    await systemCommandRunner.run(argv, options).catch(() => undefined);
-    throw new Error(`fault after ${argv.join(" ")}`);
-  }
-}

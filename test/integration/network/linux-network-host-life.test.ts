@@ -48,14 +48,30 @@ describe("DHCP", () => {
     const pid = await pidOf("net-1");
     await host.removeDhcpHost("net-1", dhcpHost(10).macAddress);
     await host.removeDhcpHost("net-1", dhcpHost(10).macAddress);
-    await host.setDhcpHost("net-1", dhcpHost(11, { addresses: ["10.1.0.10"], defaultGateway: false }));
+    await host.setDhcpHost("net-1", dhcpHost(11, { addresses: ["10.1.0.10"] }));
     const other = await lab.addGuest("br-one", dhcpHost(11).macAddress);
-    expect(await other.dhcp()).toMatchObject({ address: "10.1.0.10", router: "" });
+    expect(await other.dhcp()).toMatchObject({ address: "10.1.0.10", router: "10.1.0.1" });
     expect(await guest.dhcp(["-t", "1"])).toBeUndefined();
     // And back to the first.
     await host.setDhcpHost("net-1", dhcpHost(10, { addresses: ["10.1.0.20"] }));
     expect(await guest.dhcp()).toMatchObject({ address: "10.1.0.20", router: "10.1.0.1" });
+    // It goes, comes again with what it had, and gets another name.
+    await host.removeDhcpHost("net-1", dhcpHost(10).macAddress);
+    expect(await guest.dhcp(["-t", "1"])).toBeUndefined();
+    await host.setDhcpHost("net-1", dhcpHost(10, { addresses: ["10.1.0.20"] }));
+    expect(await guest.dhcp()).toMatchObject({ address: "10.1.0.20", hostname: "web10" });
+    await host.setDhcpHost("net-1", dhcpHost(10, { addresses: ["10.1.0.20"], hostname: "renamed" }));
+    expect(await guest.dhcp()).toMatchObject({ address: "10.1.0.20", hostname: "renamed" });
     expect(await pidOf("net-1")).toBe(pid);
+
+    // One that learns of no gateway, and one that has done so, are forgotten as well.
+    for (const defaultGateway of [false, true, false]) {
+      await host.setDhcpHost("net-1", dhcpHost(11, { addresses: ["10.1.0.10"], defaultGateway }));
+      expect(await other.dhcp()).toMatchObject({ address: "10.1.0.10", router: defaultGateway ? "10.1.0.1" : "" });
+    }
+    await host.setUpNetwork(flatNetwork({ mtu: 1300 }), [dhcpHost(11, { addresses: ["10.1.0.10"] })]);
+    expect(await other.dhcp()).toMatchObject({ address: "10.1.0.10", router: "10.1.0.1", mtu: "1300" });
+    expect(await guest.dhcp(["-t", "1"])).toBeUndefined();
     await events.return?.();
   });
 

@@ -21,6 +21,10 @@ bound|renew)
 esac
 `;
 
+export async function writeDhcpScript(path: string): Promise<void> {
+  await writeFile(path, UDHCPC_SCRIPT, { mode: 0o755 });
+}
+
 export interface DhcpAnswer {
   readonly address: string;
   readonly router: string;
@@ -47,7 +51,7 @@ export class NetworkLab implements AsyncDisposable {
   static async create(): Promise<NetworkLab> {
     const directory = await temporaryDirectory();
     await chmod(directory.path, 0o755);
-    await writeFile(directory.file("udhcpc"), UDHCPC_SCRIPT, { mode: 0o755 });
+    await writeDhcpScript(directory.file("udhcpc"));
     const host = await createNetworkNamespace("hvh");
     const outside = await createNetworkNamespace("hvo");
     const lab = new NetworkLab(directory, host, outside);
@@ -64,34 +68,33 @@ export class NetworkLab implements AsyncDisposable {
     return lab;
   }
 
+  get hostDirectory(): string {
+    return this.directory.file("host");
+  }
+
   /** A network host that works in the namespace; a later one takes up what an earlier one left. */
   newHost(options: Partial<LinuxNetworkHostOptions> = {}): LinuxNetworkHost {
-    const host = new LinuxNetworkHost({
+    const host = new LinuxNetworkHost({ ...this.hostOptions(), ...options });
+    this.#hosts.push(host);
+    return host;
+  }
+
+  hostOptions(): LinuxNetworkHostOptions {
+    return {
       name: "host-1",
-      directory: this.directory.file("host"),
+      directory: this.hostDirectory,
       netns: this.host.name,
       publicInterface: "eth0",
       gratuitousArps: 1,
       leaseSeconds: 120,
       // In a sandbox of a user without rights there is no other user.
       ...(sandboxKind() === "root" ? {} : { dnsmasqUser: "root" }),
-      ...options,
-    });
-    this.#hosts.push(host);
-    return host;
+    };
   }
 
   /** A namespace with a NIC of this MAC address on a bridge. */
   async addGuest(bridge: string, macAddress: string): Promise<GuestNamespace> {
-    const namespace = await createNetworkNamespace("hvg");
-    const port = `p${macAddress.replaceAll(":", "").slice(-8)}`;
-    await this.host.run(["ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", namespace.name]);
-    await this.host.run(["ip", "link", "set", port, "master", bridge, "up"]);
-    await namespace.run(["ip", "link", "set", "eth0", "address", macAddress]);
-    // Its own address may be used at once: nobody else has it.
-    await namespace.run(["sysctl", "-q", "-w", "net.ipv6.conf.eth0.accept_dad=0"]);
-    await namespace.run(["ip", "link", "set", "eth0", "up"]);
-    const guest = new GuestNamespace(this, namespace, macAddress, port);
+    const guest = await GuestNamespace.create(this.host, bridge, macAddress, this.directory.file("udhcpc"));
     this.#guests.push(guest);
     return guest;
   }
@@ -106,26 +109,53 @@ export class NetworkLab implements AsyncDisposable {
 }
 
 export class GuestNamespace {
-  readonly #lab: NetworkLab;
   readonly namespace: NetworkNamespace;
   readonly macAddress: string;
   /** The host's end of its cable. */
   readonly port: string;
+  readonly #script: string;
 
-  constructor(lab: NetworkLab, namespace: NetworkNamespace, macAddress: string, port: string) {
-    this.#lab = lab;
+  private constructor(namespace: NetworkNamespace, macAddress: string, port: string, script: string) {
     this.namespace = namespace;
     this.macAddress = macAddress;
     this.port = port;
+    this.#script = script;
+  }
+
+  /** A guest with a NIC of this MAC address on a bridge of a host; `script` is what {@link writeDhcpScript} wrote. */
+  static async create(
+    host: NetworkNamespace,
+    bridge: string,
+    macAddress: string,
+    script: string,
+  ): Promise<GuestNamespace> {
+    const namespace = await createNetworkNamespace("hvg");
+    const port = `p${macAddress.replaceAll(":", "").slice(-8)}`;
+    await host.run(["ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", namespace.name]);
+    await host.run(["ip", "link", "set", port, "master", bridge, "up"]);
+    await namespace.run(["ip", "link", "set", "eth0", "address", macAddress]);
+    // Its own address may be used at once: nobody else has it.
+    await namespace.run(["sysctl", "-q", "-w", "net.ipv6.conf.eth0.accept_dad=0"]);
+    await namespace.run(["ip", "link", "set", "eth0", "up"]);
+    return new GuestNamespace(namespace, macAddress, port, script);
   }
 
   /** Asks for an address and takes it; undefined when nobody offers one. */
   async dhcp(options: readonly string[] = []): Promise<DhcpAnswer | undefined> {
-    const script = this.#lab.directory.file("udhcpc");
-    const argv = ["busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "5", "-T", "1", "-s", script, ...options];
+    const retries = ["-n", "-q", "-f", "-t", "5", "-T", "1"];
+    const argv = ["busybox", "udhcpc", "-i", "eth0", ...retries, "-s", this.#script, ...options];
     const said = await this.namespace.run([...argv, "-O", "mtu", "-O", "domain"]).catch(() => "");
     const line = said.split("\n").find((text) => text.startsWith("{"));
     return line === undefined ? undefined : (JSON.parse(line) as DhcpAnswer);
+  }
+
+  /** Begins to ask for an IPv6 address, to take it; `directory` is for the client's files. */
+  async dhcp6(directory: string): Promise<void> {
+    const script = `${directory}/dhclient6-${this.port}`;
+    const take = '[ -z "$new_ip6_address" ] || ip address replace "$new_ip6_address/64" dev "$interface" nodad';
+    await writeFile(script, `#!/bin/sh\nPATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin\n${take}\n`, { mode: 0o755 });
+    const files = ["-lf", `${script}.leases`, "-pf", `${script}.pid`];
+    await this.namespace.run(["dhclient", "-6", "-1", "-nw", "-sf", script, ...files, "eth0"]);
   }
 
   async setAddress(address: string, gateway?: string): Promise<void> {

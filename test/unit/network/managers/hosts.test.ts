@@ -146,6 +146,28 @@ describe("networks of several hosts", () => {
     await expectConsistent(of);
   });
 
+  it("are one gateway to guests everywhere where all hosts have its address", async () => {
+    await using of = await cloudOf(FlatDhcpManager, twoHosts);
+    const flat = {
+      label: "net",
+      cidr: "10.0.0.0/24",
+      bridge: "br100",
+      cidrV6: "fd00::/64",
+      ipv6Mode: "random",
+    } as const;
+    const [network] = await of.manager.createNetworks({ ...flat, multiHost: true, shareAddress: true });
+    for (const [number, host] of ["host1", "host2"].entries()) {
+      const [vif] = await of.manager.allocateForInstance(request(number + 1, host));
+      // What guests' filters let DHCP in from.
+      expect(vif!.network.subnets).toMatchObject([
+        { gateway: "10.0.0.1", dhcpServer: "10.0.0.1" },
+        { gateway: "fd00::1", dhcpServer: "fd00::1" },
+      ]);
+    }
+    const addresses = [of.host, of.secondHost].map((host) => host.network(network!.id)?.subnets[0]?.hostAddress);
+    expect(addresses).toEqual(["10.0.0.1", "10.0.0.1"]);
+  });
+
   it("says that a host can't be reached when something is to be set up there, and does without it to take away", async () => {
     const store = new MemoryNetworkStore();
     const directory = new LocalHostDirectory();
