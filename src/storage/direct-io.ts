@@ -11,8 +11,8 @@ const REFUSALS = new Set(["EINVAL", "EOPNOTSUPP", "ENOTSUP"]);
 
 /**
  * Whether QEMU can open what is at the path with the cache modes `none` and `directsync`: a file, a block device, or new files
- * in a directory. It asks as QEMU does, by opening with O_DIRECT; nothing is left. Where it can't, `writeback` and
- * `writethrough` are the modes to fall back to (Nova's `supports_direct_io`).
+ * in a directory. It asks as QEMU does, by opening with O_DIRECT; nothing is left. Where it can't, `writethrough`
+ * is the mode to fall back to (Nova's `supports_direct_io`).
  * Rejects with `StorageError` when there is nothing or it can't be opened at all.
  */
 export async function supportsDirectIo(path: string): Promise<boolean> {

@@ -29,18 +29,19 @@ export function throwUnless(...errnos: readonly string[]): (error: unknown) => u
 /**
  * The error to throw for a failure of storing something in `directory`. Errors of this package stay as they are, apart
  * from a failed command: of that nobody tells the errno, so whether the disk is full is found out by writing to it. Call
- * it before what was begun is removed.
+ * it before what was begun is removed, and with what is to be written where the command removes that itself.
  */
 export async function storageFailure(
   error: unknown,
   doing: string,
   directory: string,
   context: ErrorContext = {},
+  neededBytes = PROBE_BYTES,
 ): Promise<Error> {
   const errno = errnoOf(error);
   if (errno === undefined && isHyperviseError(error) && error.code !== "COMMAND_FAILED")
     return error.withContext(context);
-  const full = errno === undefined ? await isFull(directory) : FULL.has(errno);
+  const full = errno === undefined ? !(await hasRoomFor(directory, neededBytes)) : FULL.has(errno);
   if (full) {
     return new DiskFullError(`${doing}: no space left on the host's storage`, {
       ...context,
@@ -52,22 +53,22 @@ export async function storageFailure(
   return new StorageError(`${doing} failed`, { ...context, cause: error, detail: directory, errno });
 }
 
-/** Whether the file system or the quota refuses another MiB. */
-async function isFull(directory: string): Promise<boolean> {
+/** False when the file system or the quota refuses so many more bytes, which is found out by writing them. */
+export async function hasRoomFor(directory: string, bytes: number): Promise<boolean> {
   const path = join(directory, `.space-${randomUUID()}`);
   try {
     const file = await open(path, "wx", 0o600);
     try {
-      for (let left = PROBE_BYTES; left > 0;) {
+      for (let left = bytes; left > 0;) {
         left -= (await file.write(Buffer.alloc(Math.min(left, 65_536), 1))).bytesWritten;
       }
       await file.sync();
     } finally {
       await file.close();
     }
-    return false;
+    return true;
   } catch (error) {
-    return FULL.has(errnoOf(error) ?? "");
+    return !FULL.has(errnoOf(error) ?? "");
   } finally {
     await rm(path, { force: true }).catch(() => undefined);
   }

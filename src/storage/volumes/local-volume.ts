@@ -1,5 +1,5 @@
 /** Volumes that have a path on this host: what it leads to is checked, and measured. */
-import { readFile, realpath, stat } from "node:fs/promises";
+import { open, readFile, realpath, stat } from "node:fs/promises";
 import type { Stats } from "node:fs";
 import { dirname } from "node:path";
 import type { DiskSourceFormat, LocalDiskSource } from "../disks/disk-source.js";
@@ -53,7 +53,17 @@ export async function openLocalVolume(
 export async function localVolumeBytes({ path, format }: LocalDiskSource): Promise<number> {
   if (format === "qcow2") return (await readQcow2Header(path)).virtualSizeBytes;
   const stats = await stat(path);
-  return stats.isBlockDevice() ? blockDeviceBytes(stats) : stats.size;
+  return stats.isBlockDevice() ? blockDeviceBytes(stats) : presentBytes(path);
+}
+
+/** A client of a network file system asks its server for a file's size when the file is opened, and for a while after that not again. */
+async function presentBytes(path: string): Promise<number> {
+  const file = await open(path, "r");
+  try {
+    return (await file.stat()).size;
+  } finally {
+    await file.close();
+  }
 }
 
 async function realRoots(roots: readonly string[]): Promise<readonly string[]> {

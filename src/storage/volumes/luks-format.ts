@@ -15,7 +15,7 @@ import { StorageError } from "../errors.js";
 import type { TransferOptions } from "../images/image-store.js";
 import type { QemuImgLimits } from "../qemu-img.js";
 import type { SecretStore } from "../secret-store.js";
-import { errnoOf, storageFailure, throwUnless } from "../storage-failure.js";
+import { errnoOf, hasRoomFor, storageFailure, throwUnless } from "../storage-failure.js";
 
 /** A source that says how it is encrypted. */
 export type EncryptedSource = DiskSource & { readonly encryption: DiskEncryption };
@@ -41,6 +41,8 @@ export interface FormatLuksRequest {
 const MAGIC = Buffer.from([0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe]);
 /** LUKS 1: a header of 4 KiB, and 8 slots of 4000 stripes of a key of 64 bytes, each rounded up to 4 KiB. */
 const HEADER_BYTES = 4096 + 8 * Math.ceil((4000 * 64) / 4096) * 4096;
+/** What a file that the header is to be in takes at once, more or less: QEMU removes one that it could not finish before anybody can see that its disk is full. */
+const NEW_FILE_BYTES = HEADER_BYTES + 1_048_576;
 /** Where the header says after how many sectors of 512 bytes what it hides begins. */
 const PAYLOAD_FIELD = 104;
 /** Slow enough for {@link measured} to succeed mostly at once. */
@@ -214,10 +216,11 @@ export class LuksFormat {
     // Before it holds anything, nobody else can read it.
     await (await open(path, "wx", 0o600)).close();
     try {
-      await measured(() => this.#inspector.run(source, words, "copy", options));
+      const hasRoom = (): Promise<boolean> => hasRoomFor(dirname(path), NEW_FILE_BYTES);
+      await measured(() => this.#inspector.run(source, words, "copy", options), hasRoom);
       if (raw) await requireHeaderSize(path);
     } catch (error) {
-      const failure = await storageFailure(error, "making the encrypted file", dirname(path));
+      const failure = await storageFailure(error, "making the encrypted file", dirname(path), {}, NEW_FILE_BYTES);
       await rm(path, { force: true });
       throw failure;
     }
@@ -288,14 +291,17 @@ async function requireHeaderSize(path: string): Promise<void> {
 
 /**
  * QEMU makes a key slot as strong as the host is fast, and measures that by a clock which may not have ticked meanwhile: then it gives up, and another try is what is
- * left. What fails for another reason fails at once, each time.
+ * left, if it is `worthwhile`. What fails for another reason fails each time.
  */
-async function measured<T>(run: () => Promise<T>): Promise<T> {
+async function measured<T>(
+  run: () => Promise<T>,
+  worthwhile: () => Promise<boolean> = () => Promise.resolve(true),
+): Promise<T> {
   for (let tries = 1; ; tries += 1) {
     try {
       return await run();
     } catch (error) {
-      if (tries === MEASURES || !isHyperviseError(error, "COMMAND_FAILED")) throw error;
+      if (tries === MEASURES || !isHyperviseError(error, "COMMAND_FAILED") || !(await worthwhile())) throw error;
     }
   }
 }

@@ -223,11 +223,11 @@ export class NfsVolumeConnector implements VolumeConnector {
     });
   }
 
-  /** Another process asks: one that a dead server keeps waiting can be given up. */
+  /** Another process asks: one that a dead server keeps waiting can be given up. What it asks for, the file system's state, no client keeps. */
   async #answers(point: string, signal: AbortSignal | undefined): Promise<boolean> {
     const { commands, answerMs } = this.#options;
     try {
-      await commands.run(["stat", "--", `${point}/.`], { signal, timeoutMs: answerMs });
+      await commands.run(["stat", "-f", "--", `${point}/.`], { signal, timeoutMs: answerMs });
       return true;
     } catch (error) {
       if (isHyperviseError(error, "COMMAND_FAILED") || isHyperviseError(error, "DEADLINE_EXCEEDED")) return false;

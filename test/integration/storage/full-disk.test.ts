@@ -1,9 +1,10 @@
 import { join } from "node:path";
 import { createReadStream } from "node:fs";
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { beforeAll, describe, expect, it } from "vitest";
-import { DirectoryImageStore, LocalDiskBackend } from "../../../src/storage/index.js";
-import type { LocalImage } from "../../../src/storage/index.js";
+import { Secret } from "../../../src/core/index.js";
+import { DirectoryImageStore, LocalDiskBackend, LuksFormat, MemorySecretStore } from "../../../src/storage/index.js";
+import type { EncryptedSource, LocalImage } from "../../../src/storage/index.js";
 import { requirePackages, run, withTemporaryDirectory } from "../../lab/index.js";
 import { ImageServer } from "../../unit/storage/support/image-server.js";
 import { tree } from "../../unit/storage/support/tree.js";
@@ -181,6 +182,24 @@ describe.runIf(process.getuid?.() === 0)("on a full disk", () => {
         await disks.restore(UUID, "a");
         expect(await guestView(disk.path, format)).toBe(parked);
       }),
+  );
+
+  it.each([
+    ["raw", MIB / 8],
+    ["qcow2", MIB],
+  ] as const)("an encrypted volume in a %s file leaves nothing", (format, freeBytes) =>
+    onSmallDisk(async ({ small }) => {
+      const secrets = new MemorySecretStore();
+      await secrets.put("key", Secret.of("passphrase of the volume"));
+      const before = await tree(small);
+      const encryption = { format: "luks", secretId: "key" } as const;
+      const source: EncryptedSource = { type: "file", path: join(small, "volume"), format, encryption };
+      await writeFile(join(small, "other"), Buffer.alloc(3 * MIB - freeBytes, 1));
+      const making = new LuksFormat({ secrets }).format(source, { sizeBytes: 8 * MIB, iterationMs: 10 });
+      await expect(making).rejects.toMatchObject({ code: "DISK_FULL" });
+      await rm(join(small, "other"));
+      expect(await tree(small)).toEqual(before);
+    }),
   );
 
   it("disks can be removed", () =>

@@ -2,13 +2,14 @@
 import { createHash } from "node:crypto";
 import { writeSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { isHyperviseError } from "../../../src/core/index.js";
 import { DirectoryImageStore } from "../../../src/storage/index.js";
 
 export interface StoreRequest {
   readonly directory: string;
   readonly cacheDirectory?: string;
-  /** `race`: fetches and ages so many times. `fetch`: once. `stuck-…`: says `started` when the first bytes have come, and stops there. */
-  readonly what: "race" | "fetch" | "stuck-fetch" | "stuck-import";
+  /** `race`: fetches and ages so many times. `fetch`: once. `stuck-…`: says `started` when the first bytes have come, and stops there. `import-url`: says `imported`, or the code of what went wrong. */
+  readonly what: "race" | "fetch" | "stuck-fetch" | "stuck-import" | "import-url";
   readonly rounds?: number;
   readonly path?: string;
 }
@@ -28,7 +29,14 @@ const onProgress = (): void => {
 if (what === "stuck-import") await store.import({ id: "image", format: "raw", path }, { onProgress });
 else if (what === "stuck-fetch") await store.fetch("image", { onProgress });
 else if (what === "fetch") await store.fetch("image");
-else {
+else if (what === "import-url") {
+  const http = { attempts: 2, stallMs: 60_000 };
+  const said = await store.import({ id: "image", format: "raw", url: path, http }).then(
+    () => "imported",
+    (error: unknown) => (isHyperviseError(error) ? error.code : String(error)),
+  );
+  process.stdout.write(`${said}\n`);
+} else {
   const { checksum } = await store.describe("image");
   const result = { whole: 0, aged: 0 };
   for (let round = 0; round < rounds; round++) {

@@ -6,7 +6,7 @@ import { LocalDiskBackend } from "../../../src/storage/index.js";
 import type { DiskSourceFormat, LocalImage } from "../../../src/storage/index.js";
 import { contentOf, failure, FakeQemuImg, guestWrites, makeImage } from "./support/fake-qemu-img.js";
 import { quickFiles, Steps } from "./support/steps.js";
-import { inDirectory, tree } from "./support/tree.js";
+import { copyTree, inDirectory, tree } from "./support/tree.js";
 
 const UUID = "0e9b1c52-6c1f-4f0e-9a68-2f1f4be3b001";
 const SIZE = 65_536;
@@ -223,11 +223,21 @@ describe("a process that dies while it", () => {
     return next === "restore" ? [parked, before] : [before];
   }
 
-  /** False when the call was over before that step. */
-  async function dies(directory: string, image: LocalImage, what: Call, dieAt: number, next: Next): Promise<boolean> {
-    const qemuImg = new FakeQemuImg();
-    const start = (): World =>
-      worldOf(directory, new LocalDiskBackend({ directory, commands: qemuImg, files: quickFiles }), qemuImg, image);
+  /** What there is when the call begins, kept to go back to. */
+  interface Scene {
+    readonly directory: string;
+    readonly kept: string;
+    readonly parked: Disks;
+    readonly before: Disks;
+    start(): World;
+  }
+
+  async function prepare(directory: string, image: LocalImage, what: Call): Promise<Scene> {
+    const start = (): World => {
+      const qemuImg = new FakeQemuImg();
+      const disks = new LocalDiskBackend({ directory, commands: qemuImg, files: quickFiles });
+      return worldOf(directory, disks, qemuImg, image);
+    };
     const { disks, create, write, look } = start();
     await create("root");
     await create("data", "raw");
@@ -239,10 +249,18 @@ describe("a process that dies while it", () => {
       await create("extra");
     }
     if (what === "merge") await disks.discardParked(UUID, "a");
-    const before = await look();
+    const kept = `${directory}.kept`;
+    await copyTree(directory, kept);
+    return { directory, kept, parked, before: await look(), start };
+  }
 
+  /** False when the call was over before that step. */
+  async function dies(scene: Scene, what: Call, dieAt: number, next: Next): Promise<boolean> {
+    const { directory, parked, before, start } = scene;
+    await copyTree(scene.kept, directory);
     const steps = new Steps({ dieAt });
-    const dying = new LocalDiskBackend({ directory, files: steps.files, commands: steps.commands(qemuImg) });
+    const commands = steps.commands(new FakeQemuImg());
+    const dying = new LocalDiskBackend({ directory, files: steps.files, commands });
     const died = await calls[what](dying).then(
       () => false,
       () => true,
@@ -264,16 +282,14 @@ describe("a process that dies while it", () => {
     return died;
   }
 
-  it.each(Object.keys(calls) as Call[])("%ss disks leaves whole disks, and the next can finish or go back", (what) =>
+  const nexts = ["again", "restore", "discard"] as const;
+  const all = (Object.keys(calls) as Call[]).flatMap((what) => nexts.map((next) => [what, next] as const));
+  it.each(all)("%ss disks leaves whole disks, and the next can finish or go back (%s)", (what, next) =>
     inDirectory(async (root) => {
       const image: LocalImage = { id: "image", path: join(root, "image"), format: "qcow2", virtualSizeBytes: SIZE };
       await makeImage(image.path, ["system"], SIZE);
-      for (let dieAt = 1, died = true; died; dieAt++) {
-        const all = (["again", "restore", "discard"] as const).map((next) =>
-          dies(join(root, `${dieAt}-${next}`), image, what, dieAt, next),
-        );
-        died = (await Promise.all(all)).includes(true);
-      }
+      const scene = await prepare(join(root, "disks"), image, what);
+      for (let dieAt = 1; await dies(scene, what, dieAt, next); dieAt++);
     }),
   );
 });

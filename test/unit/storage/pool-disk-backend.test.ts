@@ -9,7 +9,8 @@ import { inDirectory } from "./support/tree.js";
 
 const UUID = "0e9b1c52-6c1f-4f0e-9a68-2f1f4be3b001";
 const OTHER = "0e9b1c52-6c1f-4f0e-9a68-2f1f4be3b002";
-const MIB = 1024 * 1024;
+/** What is small is quickly copied. */
+const UNIT = 16 * 1024;
 
 interface World {
   readonly pool: FakePool;
@@ -31,8 +32,8 @@ function inPool(test: (world: World) => Promise<void>): Promise<void> {
     await mkdir(volumesDirectory);
     const marks = new Set<string>();
     const [pool, qemuImg] = [new FakePool(volumesDirectory, marks), new FakeQemuImg()];
-    const image: LocalImage = { id: "i", path: join(root, "image"), format: "qcow2", virtualSizeBytes: MIB };
-    await makeImage(image.path, ["system"]);
+    const image: LocalImage = { id: "i", path: join(root, "image"), format: "qcow2", virtualSizeBytes: UNIT };
+    await makeImage(image.path, ["system"], UNIT);
     const disks = new FakePoolBackend(pool, join(root, "files"), qemuImg);
     await test({
       pool,
@@ -53,7 +54,7 @@ function inPool(test: (world: World) => Promise<void>): Promise<void> {
         return new FakePoolBackend(theirs, join(root, "files"), commands);
       },
       create: async (name, more = {}) => {
-        const source = await disks.create({ instanceUuid: UUID, name, sizeBytes: 2 * MIB, ...more });
+        const source = await disks.create({ instanceUuid: UUID, name, sizeBytes: 2 * UNIT, ...more });
         return source.type === "block" ? source.path : "";
       },
       contents: async () => {
@@ -72,38 +73,38 @@ function inPool(test: (world: World) => Promise<void>): Promise<void> {
 describe("disks that are volumes of a pool", () => {
   it("hold the image, or nothing, have the size that was asked for, and are raw", () =>
     inPool(async ({ disks, image, create, contents, volumes, qemuImg }) => {
-      await create("root", { image, sizeBytes: 2 * MIB - 7 });
+      await create("root", { image, sizeBytes: 2 * UNIT - 7 });
       await create("swap");
-      expect(await contents()).toEqual({ root: [2 * MIB, ["system"]], swap: [2 * MIB, []] });
+      expect(await contents()).toEqual({ root: [2 * UNIT, ["system"]], swap: [2 * UNIT, []] });
       expect(await volumes()).toEqual([`${UUID}_root`, `${UUID}_swap`]);
       expect(await disks.list(UUID)).toMatchObject([
         {
           name: "root",
           source: { type: "block", format: "raw" },
-          allocatedBytes: MIB / 2,
-          overCommittedBytes: 1.5 * MIB,
+          allocatedBytes: UNIT / 2,
+          overCommittedBytes: 1.5 * UNIT,
         },
         { name: "swap" },
       ]);
       expect(await disks.listInstances()).toEqual([UUID]);
       expect(await disks.capacity()).toEqual({
-        totalBytes: 100 * MIB,
-        usedBytes: 50 * MIB,
-        leastAvailableBytes: 47 * MIB,
+        totalBytes: 100 * 1024 * 1024,
+        usedBytes: 50 * 1024 * 1024,
+        leastAvailableBytes: 50 * 1024 * 1024 - 3 * UNIT,
       });
       expect(qemuImg.limits.flat()).toContain(`--cpu=3600`);
     }));
 
   it.each([
     ["of another format", { format: "qcow2" }, { code: "NOT_SUPPORTED" }],
-    ["smaller than its image", { sizeBytes: 4096, image: { virtualSizeBytes: MIB } }, { code: "INVALID_ARGUMENT" }],
+    ["smaller than its image", { sizeBytes: 4096, image: { virtualSizeBytes: UNIT } }, { code: "INVALID_ARGUMENT" }],
     ["of no image of a disk", { image: { format: "aki" } }, { code: "INVALID_ARGUMENT" }],
     ["of an odd name", { name: "../x" }, { code: "INVALID_ARGUMENT" }],
     ["of an image and a file system", { guestFormat: { type: "ext4" }, image: {} }, { code: "INVALID_ARGUMENT" }],
   ] as const)("are not made when they are %s", (_what, change, error) =>
     inPool(async ({ disks, image, volumes }) => {
       const { image: other, ...more } = { image: undefined, ...change };
-      const request = { instanceUuid: UUID, name: "root", sizeBytes: MIB, ...more } as CreateDiskRequest;
+      const request = { instanceUuid: UUID, name: "root", sizeBytes: UNIT, ...more } as CreateDiskRequest;
       const whole = other === undefined ? request : { ...request, image: { ...image, ...other } };
       await expect(disks.create(whole)).rejects.toMatchObject(error);
       expect(await volumes()).toEqual([]);
@@ -118,20 +119,20 @@ describe("disks that are volumes of a pool", () => {
         device: "root",
         instance: { uuid: UUID },
       });
-      await disks.resize(UUID, "root", 3 * MIB);
-      await disks.resize(UUID, "root", 3 * MIB);
+      await disks.resize(UUID, "root", 3 * UNIT);
+      await disks.resize(UUID, "root", 3 * UNIT);
       // A volume that has a little more than it was asked for is of that size.
-      await disks.resize(UUID, "root", 3 * MIB - 512);
-      await expect(disks.resize(UUID, "root", MIB)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
-      await expect(disks.resize(UUID, "other", MIB)).rejects.toMatchObject({ code: "DISK_NOT_FOUND" });
+      await disks.resize(UUID, "root", 3 * UNIT - 512);
+      await expect(disks.resize(UUID, "root", UNIT)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+      await expect(disks.resize(UUID, "other", UNIT)).rejects.toMatchObject({ code: "DISK_NOT_FOUND" });
       const out = await disks.temporaryPath("snapshot");
       await disks.exportDisk(UUID, "root", out, "raw");
       expect(await contentOf(out, "raw")).toEqual(["system"]);
       await disks.removeTemporary(out);
-      expect(await contents()).toEqual({ root: [3 * MIB, ["system"]] });
+      expect(await contents()).toEqual({ root: [3 * UNIT, ["system"]] });
       pool.inUse.add(`${UUID}_root`);
       for (const busy of [
-        disks.resize(UUID, "root", 4 * MIB),
+        disks.resize(UUID, "root", 4 * UNIT),
         disks.exportDisk(UUID, "root", out, "raw"),
         disks.park(UUID, "a"),
       ])
@@ -174,7 +175,7 @@ async function parkAndChange({ disks, create }: World): Promise<void> {
     "new",
     "raw",
   );
-  await disks.resize(UUID, "root", 3 * MIB);
+  await disks.resize(UUID, "root", 3 * UNIT);
   await disks.remove(UUID, "ephemeral0");
   await create("swap");
 }
@@ -184,8 +185,8 @@ async function pathOf(disks: FakePoolBackend, name: string): Promise<string> {
   return source?.type === "block" ? source.path : "";
 }
 
-const BEFORE = { ephemeral0: [2 * MIB, []], root: [2 * MIB, ["old"]] };
-const AFTER = { root: [3 * MIB, ["old", "new"]], swap: [2 * MIB, []] };
+const BEFORE = { ephemeral0: [2 * UNIT, []], root: [2 * UNIT, ["old"]] };
+const AFTER = { root: [3 * UNIT, ["old", "new"]], swap: [2 * UNIT, []] };
 
 describe("parked volumes", () => {
   it("come back as they were, in contents, sizes and number; labels nest", () =>
@@ -231,7 +232,7 @@ describe("parked volumes", () => {
       "create",
       async (disks) => {
         await disks.remove(UUID, "rescue");
-        await disks.create({ instanceUuid: UUID, name: "rescue", sizeBytes: MIB });
+        await disks.create({ instanceUuid: UUID, name: "rescue", sizeBytes: UNIT });
       },
       undefined,
     ],
@@ -248,7 +249,7 @@ describe("parked volumes", () => {
         const survivor = world.another();
         await act(survivor);
         if (end !== undefined) expect(await world.contents(), `dead before step ${dieAt}`).toEqual(end);
-        else expect(await world.contents()).toEqual({ ...AFTER, rescue: [MIB, []] });
+        else expect(await world.contents()).toEqual({ ...AFTER, rescue: [UNIT, []] });
         expect((await world.volumes()).filter((name) => name.endsWith("+new"))).toEqual([]);
         if (_what !== "discardParked") {
           await survivor.restore(UUID, "a");
