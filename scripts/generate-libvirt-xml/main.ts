@@ -9,28 +9,11 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { format, resolveConfig } from "prettier";
 import { cacheDirectory } from "../lib/cache-directory.mjs";
+import { sourcesToGenerateFrom } from "../lib/debian-source.mjs";
 import { LIBVIRT_RELEASES, fetchLibvirtSource } from "../lib/libvirt-source.mjs";
 import { generate } from "./generate.js";
-import type { Source } from "./generate.js";
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
-
-async function sourcesOf(args: readonly string[]): Promise<Source[]> {
-  const given = args.flatMap((arg, i) => (arg === "--from" ? [args[i + 1] ?? ""] : []));
-  if (given.length === 0) {
-    const cache = cacheDirectory();
-    const fetched: Source[] = [];
-    for (const { version, release } of LIBVIRT_RELEASES) {
-      fetched.push({ version, folder: await fetchLibvirtSource(release, cache) });
-    }
-    return fetched;
-  }
-  return given.map((pair) => {
-    const [version = "", folder = ""] = pair.split("=");
-    if (version === "" || folder === "") throw new Error(`--from wants VERSION=FOLDER, not "${pair}"`);
-    return { version, folder };
-  });
-}
 
 async function write(path: string, content: string): Promise<void> {
   const target = join(ROOT, path);
@@ -41,5 +24,7 @@ async function write(path: string, content: string): Promise<void> {
   console.log(`${path}: ${written.split("\n").length} lines, ${written.length} bytes`);
 }
 
-const sources = await sourcesOf(process.argv.slice(2));
+const sources = await sourcesToGenerateFrom(process.argv.slice(2), LIBVIRT_RELEASES, (release) =>
+  fetchLibvirtSource(release, cacheDirectory()),
+);
 for (const [path, content] of generate(sources)) await write(path, content);

@@ -7,23 +7,17 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { fetchSources } from "./fetch-source.js";
+import { cacheDirectory } from "../lib/cache-directory.mjs";
+import { sourcesToGenerateFrom } from "../lib/debian-source.mjs";
+import { LIBVIRT_RELEASES, fetchLibvirtProtocol } from "../lib/libvirt-source.mjs";
 import { generate } from "./generate.js";
-import type { Source } from "./generate.js";
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 
-async function sourcesOf(args: readonly string[]): Promise<Source[]> {
-  const given = args.flatMap((arg, i) => (arg === "--from" ? [args[i + 1] ?? ""] : []));
-  if (given.length === 0) return fetchSources();
-  return given.map((pair) => {
-    const [version = "", folder = ""] = pair.split("=");
-    if (version === "" || folder === "") throw new Error(`--from wants VERSION=FOLDER, not "${pair}"`);
-    return { version, folder };
-  });
-}
-
-for (const [path, content] of generate(await sourcesOf(process.argv.slice(2)))) {
+const sources = await sourcesToGenerateFrom(process.argv.slice(2), LIBVIRT_RELEASES, (release) =>
+  fetchLibvirtProtocol(release, cacheDirectory()),
+);
+for (const [path, content] of generate(sources)) {
   const target = join(ROOT, path);
   mkdirSync(dirname(target), { recursive: true });
   writeFileSync(target, content);

@@ -15,7 +15,8 @@ import { encodeArguments, encodeResult } from "../../src/libvirt/rpc/codec.js";
 import type { ProgramName } from "../../src/libvirt/rpc/procedure.js";
 import { proceduresOf } from "../../src/libvirt/rpc/protocol/schema.js";
 import { SampleValues } from "../../test/unit/libvirt/sample-value.js";
-import { fetchSource } from "./fetch-source.js";
+import { cacheDirectory } from "../lib/cache-directory.mjs";
+import { fetchLibvirtProtocol } from "../lib/libvirt-source.mjs";
 import { parseProtocol } from "./protocol-parser.js";
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
@@ -108,7 +109,7 @@ function throughC(sources: readonly string[], all: readonly Message[]): string[]
   }
 }
 
-const folder = process.argv[2] ?? (await fetchSource("trixie"));
+const folder = process.argv[2] ?? (await fetchLibvirtProtocol("trixie", cacheDirectory()));
 const programs: readonly ProgramName[] = ["remote", "qemu", "lxc"];
 const sources = programs.map((name) => readFileSync(join(folder, "src", "remote", `${name}_protocol.x`), "utf8"));
 const all = programs.flatMap((program, i) => messages(program, sources[i] ?? ""));

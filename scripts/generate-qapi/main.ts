@@ -5,14 +5,14 @@
  *     npm run generate:qapi -- --from 9.2=/src/qemu-9.2.0 …      folders of QEMU's sources, oldest first
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { format, resolveConfig } from "prettier";
+import { cacheDirectory } from "../lib/cache-directory.mjs";
+import { fetchDebianSource, sourcesToGenerateFrom } from "../lib/debian-source.mjs";
 import { buildModel } from "./build-model.js";
 import { emitTypes } from "./emit-types.js";
 import type { EmitOptions } from "./emit-types.js";
-import { fetchSource } from "./fetch-source.js";
 import { namesOf } from "./member-names.js";
 import { mergeModels } from "./merge-models.js";
 import type { Model } from "./model.js";
@@ -29,17 +29,10 @@ interface Source {
   readonly folder: string;
 }
 
-function sourcesOf(args: readonly string[]): Source[] {
-  const given = args.flatMap((arg, i) => (arg === "--from" ? [args[i + 1] ?? ""] : []));
-  if (given.length === 0) {
-    const cache = join(tmpdir(), "hypervise-qapi");
-    return RELEASES.map(({ version, release }) => ({ version, folder: fetchSource(release, cache) }));
-  }
-  return given.map((pair) => {
-    const [version = "", folder = ""] = pair.split("=");
-    if (version === "" || folder === "") throw new Error(`--from wants VERSION=FOLDER, not "${pair}"`);
-    return { version, folder };
-  });
+/** The folder of QEMU's schema files. */
+function fetchSchema(release: string): Promise<string> {
+  const members = ["*/qapi/*.json", "*/qga/qapi-schema.json"];
+  return fetchDebianSource({ name: "qemu", release, members, target: join(cacheDirectory(), "qemu-schema", release) });
 }
 
 function load(sources: readonly Source[], file: string): Model {
@@ -59,7 +52,7 @@ async function generate(model: Model, name: string, options: EmitOptions): Promi
   await write(`test/fixtures/qmp/${name}-names.json`, JSON.stringify(namesOf(model)));
 }
 
-const sources = sourcesOf(process.argv.slice(2));
+const sources = await sourcesToGenerateFrom(process.argv.slice(2), RELEASES, fetchSchema);
 const versions = sources.map((source) => source.version).join(" and ");
 await generate(load(sources, "qapi/qapi-schema.json"), "qapi", {
   title: `The types of QEMU's monitor, as QEMU ${versions} have them.`,

@@ -1,11 +1,8 @@
-// Gets libvirt's schemas and test data out of Debian's source package, with apt and a private configuration.
-import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+// libvirt's schemas and test data, and what its protocol is generated from, out of Debian's packages.
+import { renameSync } from "node:fs";
 import { join } from "node:path";
-import { openDebianRelease } from "./debian-release.mjs";
+import { canFetchDebianSource, fetchDebianSource } from "./debian-source.mjs";
 import { runCommand } from "./run-command.mjs";
-import { findCommand } from "./system-packages.mjs";
-
-const MEMBERS = ["*/src/conf/schemas/*.rng", "*/tests/*.xml"];
 
 /** The releases of libvirt that are looked at, oldest first. */
 export const LIBVIRT_RELEASES = /** @type {const} */ ([
@@ -13,10 +10,8 @@ export const LIBVIRT_RELEASES = /** @type {const} */ ([
   { version: "11.3", release: "trixie" },
 ]);
 
-/** Whether this system has what it takes to fetch a Debian source package. */
-export function canFetchLibvirtSource() {
-  return findCommand("apt-get") !== undefined && findCommand("tar") !== undefined;
-}
+/** Whether this system has what it takes to fetch libvirt's sources. */
+export const canFetchLibvirtSource = canFetchDebianSource;
 
 /**
  * Where the sources of a Debian release are kept: `src/conf/schemas`, and the XML files below `tests`.
@@ -29,30 +24,46 @@ export function libvirtSourceFolder(release, cache) {
 }
 
 /**
- * The folder of the sources, downloaded and unpacked unless they are there already. A broken-off download leaves none.
+ * The folder of the sources, downloaded and unpacked unless they are there already.
  *
  * @param {string} release
  * @param {string} cache
  * @returns {Promise<string>}
  * @throws When apt knows no Debian archive or can't reach it.
  */
-export async function fetchLibvirtSource(release, cache) {
-  const target = libvirtSourceFolder(release, cache);
-  if (existsSync(target)) return target;
-  const work = `${target}.${process.pid}.part`;
-  try {
-    const sources = join(work, "sources");
-    mkdirSync(sources, { recursive: true });
-    const tarball = await (await openDebianRelease(release, work)).upstreamTarball("libvirt");
-    await runCommand(["tar", "-xf", tarball, "-C", sources, "--strip-components=1", "--wildcards", ...MEMBERS], {
-      timeoutMs: 300_000,
-    });
-    renameSync(sources, target);
-  } catch (error) {
-    // Another process was faster.
-    if (!existsSync(target)) throw error;
-  } finally {
-    rmSync(work, { recursive: true, force: true });
-  }
-  return target;
+export function fetchLibvirtSource(release, cache) {
+  const members = ["*/src/conf/schemas/*.rng", "*/tests/*.xml"];
+  return fetchDebianSource({ name: "libvirt", release, members, target: libvirtSourceFolder(release, cache) });
+}
+
+/**
+ * Where the sources of the protocol are kept: the C sources in `src/`, the description of the C interface in `api/`.
+ *
+ * @param {string} release
+ * @param {string} cache
+ */
+export function libvirtProtocolFolder(release, cache) {
+  return join(cache, "libvirt-protocol", release);
+}
+
+/**
+ * The folder of the protocol's sources, downloaded and unpacked unless they are there already.
+ *
+ * @param {string} release
+ * @param {string} cache
+ * @returns {Promise<string>}
+ * @throws When apt knows no Debian archive or can't reach it.
+ */
+export function fetchLibvirtProtocol(release, cache) {
+  return fetchDebianSource({
+    name: "libvirt",
+    release,
+    members: ["*/src/*.x", "*/src/*.c"],
+    target: libvirtProtocolFolder(release, cache),
+    complete: async (debian, folder, work) => {
+      const development = join(work, "development");
+      await runCommand(["dpkg-deb", "-x", await debian.binaryPackage("libvirt-dev"), development]);
+      renameSync(join(development, "usr", "share", "libvirt", "api"), join(folder, "api"));
+    },
+  });
 }

@@ -395,6 +395,13 @@ export const SYSTEM_NEEDS = [
     packages: { apt: "tgt", dnf: "scsi-target-utils", pacman: "tgt", zypper: "tgt", apk: "tgt" },
   },
   {
+    name: "mount.nfs",
+    purpose: "volumes of a mounted NFS export",
+    groups: TEST,
+    probe: { command: "mount.nfs" },
+    packages: { apt: "nfs-common", dnf: "nfs-utils", pacman: "nfs-utils", zypper: "nfs-client", apk: "nfs-utils" },
+  },
+  {
     name: "unshare",
     purpose: "the tests' own namespaces",
     groups: TEST,

@@ -5,6 +5,7 @@ export { ByteStream } from "./byte-stream.js";
 export type { ByteSink, ByteStreamOptions } from "./byte-stream.js";
 export { SystemCommandRunner, systemCommandRunner } from "./command.js";
 export type { CommandOptions, CommandResult, CommandRunner, SystemCommandRunnerOptions } from "./command.js";
+export { ConsoleStream } from "./console-stream.js";
 export {
   CommandError,
   CommandNotFoundError,
@@ -24,13 +25,17 @@ export { acquireFileLock } from "./file-lock.js";
 export type { FileLock, FileLockOptions } from "./file-lock.js";
 export { FileStateStore } from "./file-state-store.js";
 export type { FileStateStoreOptions } from "./file-state-store.js";
+export { hostAddress } from "./host-address.js";
 export { defaultIoctl } from "./ioctl.js";
 export type { Ioctl, IoctlBackend } from "./ioctl.js";
+export { readKeptLog, shortenKeptLog, watchKeptLog } from "./kept-log.js";
+export type { KeptLog, LogTail, WatchLogOptions } from "./kept-log.js";
 export { declareFunction, lastError, loadKoffi } from "./koffi.js";
 export type { Koffi, LoadPackage, NativeFunction } from "./koffi.js";
 export { openMacvtap } from "./macvtap.js";
 export { MAX_LINK_NAME, checkLinkName } from "./link-name.js";
 export { linkExists } from "./link.js";
+export { pngOfPixmap } from "./pixmap.js";
 export { PrivateFile } from "./private-file.js";
 export type { PrivateFileOptions } from "./private-file.js";
 export { identityOf, isAlive, killProcess, readProcess, waitForExit } from "./process.js";

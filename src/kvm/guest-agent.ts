@@ -3,12 +3,9 @@ import { DeadlineExceededError, KeyedLock, abortErrorOf } from "../core/index.js
 import type { CommonOptions, Secret } from "../core/index.js";
 import { AgentCommandError, AgentUnresponsiveError } from "../driver/index.js";
 import type { GuestAgent } from "../driver/index.js";
-import { GuestAgentClient, QmpCommandError, QmpError } from "../qmp/index.js";
+import { GuestAgentClient, QmpCommandError, QmpError, exitCodeOf, guestInterfaces } from "../qmp/index.js";
 import type { QmpWaitOptions } from "../qmp/index.js";
 import type { GuestCore } from "./guest-core.js";
-
-/** Signals are told as shells do. */
-const SIGNAL_STATUS = 128;
 
 export class KvmGuestAgent implements GuestAgent {
   readonly #core: GuestCore;
@@ -44,20 +41,13 @@ export class KvmGuestAgent implements GuestAgent {
     const { input } = options;
     return this.#call(options, async (client, limits) => {
       const result = await client.exec(path, { ...limits, args, ...(input === undefined ? {} : { input }) });
-      const { exitCode = SIGNAL_STATUS + (result.signal ?? 0), stdout, stderr } = result;
-      return { exitCode, stdout, stderr };
+      const { stdout, stderr } = result;
+      return { exitCode: exitCodeOf(result), stdout, stderr };
     });
   }
 
   interfaces(options: CommonOptions = {}): ReturnType<GuestAgent["interfaces"]> {
-    return this.#call(options, async (client, limits) => {
-      const interfaces = await client.networkInterfaces(limits);
-      return interfaces.map((found) => {
-        const macAddress = found["hardware-address"];
-        const addresses = (found["ip-addresses"] ?? []).map((address) => `${address["ip-address"]}/${address.prefix}`);
-        return { name: found.name, addresses, ...(macAddress === undefined ? {} : { macAddress }) };
-      });
-    });
+    return this.#call(options, async (client, limits) => guestInterfaces(await client.networkInterfaces(limits)));
   }
 
   freeze(options: CommonOptions = {}): Promise<number> {

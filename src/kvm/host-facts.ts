@@ -1,7 +1,8 @@
 /** What the host is and what it has left, read from /proc and /sys. */
 import { readFile, readdir } from "node:fs/promises";
-import { arch, hostname, networkInterfaces } from "node:os";
+import { arch, hostname } from "node:os";
 import type { CpuModel, HostCpuStatistics, HostFacts, NumaCell } from "../driver/index.js";
+import { hostAddress } from "../host/index.js";
 import { versionNumber } from "./plan/capabilities.js";
 import type { QemuCapabilities } from "./plan/capabilities.js";
 
@@ -85,13 +86,6 @@ export function parseCpuTimes(stat: string): Omit<HostCpuStatistics, "frequencyM
 
 function countProcessors(cpuInfo: string): number {
   return Math.max(1, [...cpuInfo.matchAll(/^processor\s*:/gm)].length);
-}
-
-/** The address that others are likely to reach this host by: the first global one, IPv4 before IPv6. */
-function hostAddress(): string {
-  const addresses = Object.values(networkInterfaces()).flatMap((entries) => entries ?? []);
-  const global = addresses.filter(({ internal, address }) => !internal && !/^(fe80:|169\.254\.)/i.test(address));
-  return (global.find(({ family }) => family === "IPv4") ?? global[0])?.address ?? "127.0.0.1";
 }
 
 async function readNuma(): Promise<readonly NumaCell[]> {

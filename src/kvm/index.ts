@@ -4,7 +4,7 @@ export { KvmDriver } from "./driver.js";
 export type { KvmDriverOptions } from "./driver.js";
 export { KVM_FEATURES, KvmHypervisor } from "./hypervisor.js";
 export type { KvmPlan } from "./hypervisor.js";
-export { ConsoleStream } from "./console/console-stream.js";
+export { ConsoleStream } from "../host/index.js";
 export { generateDeviceId, getDriveUri, getExistingDevice, getFreeSlot } from "./ganeti/device-ids.js";
 export type { DeviceIdEra, IdentifiedDevice } from "./ganeti/device-ids.js";
 export { importGanetiRuntime } from "./ganeti/import-definition.js";
@@ -25,6 +25,7 @@ export type {
   MigrationChannel,
   MigrationTls,
   MigrationTransport,
+  TunnelDescriptor,
   TunnelOpener,
   TunnelRequest,
 } from "./migration/options.js";

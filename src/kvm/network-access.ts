@@ -13,10 +13,10 @@ export interface HostNetworkAccess {
 }
 
 /** What the host allows and what is installed. QEMU opens TAPs by name where this process can't hand them over. */
-export function probeNetworkAccess(opener: TapOpener | undefined): HostNetworkAccess {
+export function probeNetworkAccess(opener: TapOpener | undefined, vhostDevice = VHOST_DEVICE): HostNetworkAccess {
   const opens = opener !== undefined || works(defaultIoctl);
-  const sends = works(defaultFdSender);
-  const vhost = canOpen(VHOST_DEVICE);
+  const sends = canSendDescriptors();
+  const vhost = canOpen(vhostDevice);
   return {
     launch: { taps: opens ? "descriptors" : "name", vhost: vhost && opens },
     hotplug: { taps: opens && sends ? "descriptors" : "name", vhost: vhost && opens && sends },
@@ -40,6 +40,11 @@ export const openExistingTap: TapOpener = (name, queues) => {
   tap.close();
   throw new TapError({ operation: "opening the TAP of a NIC", tap: name, cause: { code: "ENODEV" } });
 };
+
+/** Whether this process can hand descriptors to a QEMU that runs. */
+export function canSendDescriptors(): boolean {
+  return works(defaultFdSender);
+}
 
 function works(load: () => unknown): boolean {
   try {

@@ -12,6 +12,7 @@ import { findQemu } from "./binary.js";
 import type { QemuBinary } from "./binary.js";
 import type { KvmHost } from "./host.js";
 import { readHostFacts } from "./host-facts.js";
+import { requireCapabilities } from "./migration/settings.js";
 import { openExistingTap, probeNetworkAccess } from "./network-access.js";
 import type { ResolvedKvmOptions } from "./options.js";
 import type { QemuCapabilities } from "./plan/capabilities.js";
@@ -42,7 +43,8 @@ const DEFAULT_CPU_MODELS: { readonly [A in Accelerator]: string } = { kvm: "host
 
 /**
  * Takes the state directory and probes; what was probed before is not probed again.
- * @throws HypervisorUnavailableError when another process has the directory, or QEMU or the accelerator asked for is missing; HostIoError; AbortedError.
+ * @throws HypervisorUnavailableError when another process has the directory, or QEMU or the accelerator asked for is missing; NotSupportedError when QEMU can't migrate guests
+ * as the options say; HostIoError; AbortedError.
  * Then nothing is held.
  */
 export async function openHost(
@@ -71,6 +73,7 @@ export async function openHost(
     const capabilities = await cache.capabilities(binary, () =>
       probeCapabilities(binary, { clock, timeoutMs: timeouts.probeMs, signal, user }),
     );
+    requireCapabilities(options.migration, capabilities.migrationCapabilities);
     const accelerator = await chooseAccelerator(options, context, binary, capabilities, cache, user, signal);
     const cpus = await cache.cpus(binary, accelerator.name, () =>
       probeCpus(binary, accelerator.name, { clock, timeoutMs: timeouts.probeMs, signal, user }),

@@ -5,6 +5,8 @@ import { completeHardware } from "./firmware/complete-hardware.js";
 import type { KvmHost } from "./host.js";
 import { planCommandLine } from "./plan/command-line.js";
 import type { CommandLine } from "./plan/command-line.js";
+import { requireDeviceProperties } from "./plan/device-properties.js";
+import { throughPageCache } from "./plan/disk-tuning.js";
 import type { Hardware } from "./plan/hardware.js";
 
 export interface PlannedGuest {
@@ -18,15 +20,21 @@ export interface PlanOptions {
   readonly arriving?: boolean;
   /** A port for SPICE, where the definition leaves the choice. */
   readonly spicePort?: number | undefined;
+  /** Ids of the disks that can't go past the host's page cache. Default: all can. */
+  readonly throughPageCache?: ReadonlySet<string>;
 }
 
-/** Touches nothing. The same each time, but for a new guest's id of its generation. @throws NotSupportedError when the host has no firmware that fits */
+/** Touches nothing. The same each time, but for a new guest's id of its generation. @throws NotSupportedError when the host has no firmware that fits, or a device of its QEMU not the properties */
 export function planOnHost(
   host: KvmHost,
-  definition: GuestDefinition,
+  wanted: GuestDefinition,
   slots: Hardware,
-  { arriving = false, spicePort }: PlanOptions = {},
+  { arriving = false, spicePort, throughPageCache: indirect = new Set() }: PlanOptions = {},
 ): PlannedGuest {
+  const disks = wanted.disks.map((disk) =>
+    indirect.has(disk.id) ? { ...disk, tuning: throughPageCache(disk.tuning) } : disk,
+  );
+  const definition = { ...wanted, disks };
   const { capabilities, accelerator, cpuModel, network, support, store } = host;
   const hardware = completeHardware({
     definition,
@@ -39,8 +47,7 @@ export function planOnHost(
   const { pid: pidFile } = store.files(definition.uuid);
   const guest = { definition, hardware, pidFile, spicePort };
   const { cpu, helpers } = support;
-  return {
-    hardware,
-    commandLine: planCommandLine({ ...guest, capabilities, accelerator, cpuModel, network, cpu, helpers }),
-  };
+  const commandLine = planCommandLine({ ...guest, capabilities, accelerator, cpuModel, network, cpu, helpers });
+  requireDeviceProperties(commandLine.args, capabilities);
+  return { hardware, commandLine };
 }

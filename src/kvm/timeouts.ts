@@ -31,7 +31,7 @@ export interface KvmTimeouts {
   readonly migrationMs: number;
   /** From the end of a migration on the source until the guest stands ready on the destination. */
   readonly arrivalMs: number;
-  /** Without a sign of life, after which a connection counts as broken over which a guest gets the rest of its memory. */
+  /** Without a sign of life, after which a connection counts as broken over which a guest's memory goes: a migration fails then, or goes on over another once the guest runs on the destination. */
   readonly stallMs: number;
   /** From when such a connection has broken until the guest counts as lost. */
   readonly recoveryMs: number;

@@ -17,7 +17,7 @@ export interface GuestFileCommands {
 }
 
 /** Of a file at once: base64 makes it 4/3 of that on the wire, and the agent answers nothing else meanwhile. */
-const CHUNK_BYTES = 384 * 1024;
+export const DEFAULT_FILE_CHUNK_BYTES = 384 * 1024;
 
 /**
  * Reads a whole file.
@@ -28,12 +28,13 @@ export async function readGuestFile(
   path: string,
   maxBytes: number,
   deadline: Deadline,
+  chunkBytes = DEFAULT_FILE_CHUNK_BYTES,
 ): Promise<Buffer> {
   return withFile(commands, path, "r", deadline, async (handle, options) => {
     const pieces: Buffer[] = [];
     let total = 0;
     for (;;) {
-      const piece = await commands.read(handle, CHUNK_BYTES, options());
+      const piece = await commands.read(handle, chunkBytes, options());
       const bytes = Buffer.from(piece["buf-b64"], "base64");
       total += bytes.length;
       if (total > maxBytes) throw new OverflowError(`the file is longer than ${maxBytes} bytes`, { detail: path });
@@ -52,16 +53,17 @@ export async function writeGuestFile(
   mode: "w" | "a",
   data: Buffer,
   deadline: Deadline,
+  chunkBytes = DEFAULT_FILE_CHUNK_BYTES,
 ): Promise<void> {
   await withFile(commands, path, mode, deadline, async (handle, options) => {
     for (let at = 0; at < data.length;) {
       const { count } = await commands.write(
         handle,
-        data.toString("base64", at, Math.min(at + CHUNK_BYTES, data.length)),
+        data.toString("base64", at, Math.min(at + chunkBytes, data.length)),
         options(),
       );
       const written = Number(count);
-      if (!(written > 0 && written <= CHUNK_BYTES))
+      if (!(written > 0 && written <= chunkBytes))
         throw new QmpProtocolError("the guest agent wrote nothing", { fault: "bad-reply" });
       at += written;
     }

@@ -1,5 +1,5 @@
 /** A client of QEMU's guest agent: what a host may ask of a guest from inside. */
-import { ClosedError, Deadline, joinSignals, Secret, systemClock, withDeadline } from "../core/index.js";
+import { ClosedError, Deadline, joinSignals, systemClock } from "../core/index.js";
 import type { Clock, SecretLike } from "../core/index.js";
 import type { QmpWaitOptions } from "./client-options.js";
 import type { CommandParameters } from "./command-types.js";
@@ -9,13 +9,9 @@ import { QmpDisconnectedError, QmpProtocolError, QmpStateError } from "./errors.
 import type * as Qga from "./generated/qga.gen.js";
 import { GuestAgentConnection } from "./guest-agent-connection.js";
 import type { UnansweredOutcome } from "./guest-agent-connection.js";
-import { encodedInput, execInGuest } from "./guest-agent-exec.js";
-import { startGuestProcess } from "./guest-agent-process.js";
+import { GuestAgentCalls } from "./guest-agent-calls.js";
+import type { GuestCommandName } from "./guest-agent-calls.js";
 import type { GuestProcess } from "./guest-agent-process.js";
-import { readGuestFile, writeGuestFile } from "./guest-agent-files.js";
-import type { GuestFileCommands } from "./guest-agent-files.js";
-import { thawGuest, withFrozenGuest } from "./guest-agent-freeze.js";
-import type { GuestFreezeCommands } from "./guest-agent-freeze.js";
 import type {
   GuestAgentClientOptions,
   GuestExecOptions,
@@ -31,13 +27,8 @@ import { DEFAULT_GUEST_AGENT_TIMEOUTS } from "./timeouts.js";
 import type { GuestAgentTimeouts } from "./timeouts.js";
 import type { QmpTransport } from "./transport.js";
 
-/** The commands that the agent's schema names. */
-export type GuestCommandName = keyof Qga.GuestCommands & string;
-
 type Arguments<C extends GuestCommandName> = Qga.GuestCommands[C]["arguments"];
 type Result<C extends GuestCommandName> = Qga.GuestCommands[C]["result"];
-
-const MAX_FILE_BYTES = 16 * 1024 * 1024;
 
 /**
  * One session with the agent of one guest. Commands are executed one at a time, as the agent does; after every deadline or
@@ -56,6 +47,7 @@ export class GuestAgentClient implements AsyncDisposable {
   readonly #options: GuestAgentClientOptions;
   readonly #clock: Clock;
   readonly #timeouts: GuestAgentTimeouts;
+  readonly #calls: GuestAgentCalls;
   #state: QmpState = "idle";
   #connection: GuestAgentConnection | undefined;
   #abortConnect: AbortController | undefined;
@@ -69,6 +61,11 @@ export class GuestAgentClient implements AsyncDisposable {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#timeouts = { ...DEFAULT_GUEST_AGENT_TIMEOUTS, ...options.timeouts };
+    const { instance } = options;
+    this.#calls = new GuestAgentCalls(
+      (command, args, wait) => this.#call(command, args, wait, this.#timeouts.commandMs) as never,
+      { clock: this.#clock, timeouts: this.#timeouts, instance },
+    );
     this.closed = new Promise((resolve) => (this.#resolveClosed = resolve));
   }
 
@@ -135,8 +132,8 @@ export class GuestAgentClient implements AsyncDisposable {
   }
 
   /** Resolves when the agent answers. */
-  async ping(options: QmpWaitOptions = {}): Promise<void> {
-    await this.#call("guest-ping", undefined, { deadlineMs: this.#timeouts.syncMs, ...options }, this.#timeouts.syncMs);
+  ping(options: QmpWaitOptions = {}): Promise<void> {
+    return this.#calls.ping(options);
   }
 
   /** The agent's version and commands, asked for once. */
@@ -167,15 +164,13 @@ export class GuestAgentClient implements AsyncDisposable {
   }
 
   /** Sets the password of a user of the guest. It appears in no error, trace or transcript. */
-  async setUserPassword(username: string, password: SecretLike, options: GuestPasswordOptions = {}): Promise<void> {
-    const { crypted = false, signal, deadlineMs } = options;
-    const base64 = Buffer.from(Secret.of(password).reveal()).toString("base64");
-    await this.execute("guest-set-user-password", { username, password: base64, crypted }, { signal, deadlineMs });
+  setUserPassword(username: string, password: SecretLike, options: GuestPasswordOptions = {}): Promise<void> {
+    return this.#calls.setUserPassword(username, password, options);
   }
 
   /** The network interfaces as the guest sees them, with their addresses. */
-  async networkInterfaces(options: QmpWaitOptions = {}): Promise<readonly Qga.GuestNetworkInterface[]> {
-    return this.execute("guest-network-get-interfaces", {}, options);
+  networkInterfaces(options: QmpWaitOptions = {}): Promise<readonly Qga.GuestNetworkInterface[]> {
+    return this.#calls.networkInterfaces(options);
   }
 
   /**
@@ -183,20 +178,7 @@ export class GuestAgentClient implements AsyncDisposable {
    * `timeouts.execMs`) leaves the program running.
    */
   exec(path: string, options: GuestExecOptions = {}): Promise<GuestExecResult> {
-    const { execMs, pollMinMs, pollMaxMs } = this.#timeouts;
-    const polling = { clock: this.#clock, pollMinMs, pollMaxMs };
-    return this.#within("running a program in the guest", execMs, options, (deadline) =>
-      execInGuest(
-        {
-          start: (args, wait) => this.execute("guest-exec", args, wait),
-          status: (pid, wait) => this.execute("guest-exec-status", { pid }, wait),
-        },
-        path,
-        options,
-        polling,
-        deadline,
-      ),
-    );
+    return this.#calls.exec(path, options);
   }
 
   /**
@@ -205,35 +187,8 @@ export class GuestAgentClient implements AsyncDisposable {
    * the program may use all: after it, or on abort, `exited` rejects, the streams are destroyed and the program is left running.
    * @throws HyperviseError with code `GUEST_EXEC_FAILED` when the guest has no temporary directory; QmpCommandError, GuestAgentUnavailableError, DeadlineExceededError, AbortedError
    */
-  async start(path: string, options: GuestExecOptions = {}): Promise<GuestProcess> {
-    const { execMs, pollMinMs, pollMaxMs, commandMs } = this.#timeouts;
-    const deadline = Deadline.after(options.deadlineMs ?? execMs, {
-      operation: "running a program in the guest",
-      clock: this.#clock,
-      signal: options.signal,
-    });
-    try {
-      const started = await startGuestProcess(path, options, {
-        commands: {
-          run: (program, args, wait) => this.exec(program, { args, ...wait }),
-          start: (args, wait) => this.execute("guest-exec", args, wait),
-          status: (pid, wait) => this.execute("guest-exec-status", { pid }, wait),
-          files: this.#files(),
-        },
-        clock: this.#clock,
-        pollMinMs,
-        pollMaxMs,
-        deadline,
-        lastMs: commandMs,
-        input: encodedInput(options.input),
-      });
-      const dispose = (): void => deadline.dispose();
-      started.exited.then(dispose, dispose);
-      return started;
-    } catch (error) {
-      deadline.dispose();
-      throw error;
-    }
+  start(path: string, options: GuestExecOptions = {}): Promise<GuestProcess> {
+    return this.#calls.start(path, options);
   }
 
   /**
@@ -241,19 +196,12 @@ export class GuestAgentClient implements AsyncDisposable {
    * @throws OverflowError when it is longer than `maxBytes`; nothing is given then
    */
   readFile(path: string, options: GuestReadOptions = {}): Promise<Buffer> {
-    const { maxBytes = MAX_FILE_BYTES } = options;
-    return this.#within("reading a file of the guest", this.#timeouts.fileMs, options, (deadline) =>
-      readGuestFile(this.#files(), path, maxBytes, deadline),
-    );
+    return this.#calls.readFile(path, options);
   }
 
   /** Writes a file of the guest, which is made, with the agent's owner and mask, if it is not there. */
   writeFile(path: string, data: string | Uint8Array, options: GuestWriteOptions = {}): Promise<void> {
-    const bytes =
-      typeof data === "string" ? Buffer.from(data) : Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-    return this.#within("writing a file of the guest", this.#timeouts.fileMs, options, (deadline) =>
-      writeGuestFile(this.#files(), path, options.append === true ? "a" : "w", bytes, deadline),
-    );
+    return this.#calls.writeFile(path, data, options);
   }
 
   /**
@@ -263,13 +211,7 @@ export class GuestAgentClient implements AsyncDisposable {
    * @throws GuestThawError when the file systems may still be frozen; its cause is what the work threw, if it did
    */
   withFrozenFilesystems<T>(work: (signal: AbortSignal) => Promise<T>, options: GuestFreezeOptions = {}): Promise<T> {
-    const { frozenMs = this.#timeouts.frozenMs, deadlineMs = this.#timeouts.freezeMs, signal } = options;
-    return withFrozenGuest(
-      this.#freezing(options.mountpoints),
-      { ...this.#thawing(), freezeMs: deadlineMs, frozenMs },
-      signal,
-      work,
-    );
+    return this.#calls.withFrozenFilesystems(work, options);
   }
 
   /**
@@ -277,7 +219,7 @@ export class GuestAgentClient implements AsyncDisposable {
    * @throws GuestThawError when they may still be frozen after `timeouts.thawMs`
    */
   thaw(): Promise<number> {
-    return thawGuest(this.#freezing(undefined), this.#thawing());
+    return this.#calls.thaw();
   }
 
   /** Ends the session; the agent and what it runs go on. May be called in any state and more than once. */
@@ -347,49 +289,6 @@ export class GuestAgentClient implements AsyncDisposable {
     if (this.#state === "running" && this.#connection !== undefined) return this.#connection;
     if (this.#closure !== undefined) return this.#disconnected(command, false, this.#closure.error);
     return new QmpStateError(command, this.#state, ["running"], { instance: this.#options.instance });
-  }
-
-  #within<T>(
-    operation: string,
-    defaultMs: number,
-    options: QmpWaitOptions,
-    work: (deadline: Deadline) => Promise<T>,
-  ): Promise<T> {
-    return withDeadline(
-      options.deadlineMs ?? defaultMs,
-      { operation, clock: this.#clock, signal: options.signal },
-      work,
-    );
-  }
-
-  #files(): GuestFileCommands {
-    return {
-      open: (path, mode, wait) => this.execute("guest-file-open", { path, mode }, wait),
-      read: (handle, count, wait) => this.execute("guest-file-read", { handle, count }, wait),
-      write: (handle, base64, wait) => this.execute("guest-file-write", { handle, "buf-b64": base64 }, wait),
-      flush: (handle, wait) => this.execute("guest-file-flush", { handle }, wait),
-      close: (handle) => this.execute("guest-file-close", { handle }),
-    };
-  }
-
-  #freezing(mountpoints: readonly string[] | undefined): GuestFreezeCommands {
-    return {
-      freeze: (wait) =>
-        mountpoints === undefined
-          ? this.execute("guest-fsfreeze-freeze", {}, wait)
-          : this.execute("guest-fsfreeze-freeze-list", { mountpoints }, wait),
-      status: (wait) => this.execute("guest-fsfreeze-status", {}, wait),
-      thaw: (wait) => this.execute("guest-fsfreeze-thaw", {}, wait),
-    };
-  }
-
-  #thawing(): { clock: Clock; thawMs: number; pauseMs: number; instance: GuestAgentClientOptions["instance"] } {
-    return {
-      clock: this.#clock,
-      thawMs: this.#timeouts.thawMs,
-      pauseMs: this.#timeouts.pollMaxMs,
-      instance: this.#options.instance,
-    };
   }
 
   #onEnded(error: Error | undefined): void {

@@ -34,7 +34,8 @@ export type * as Qapi from "./generated/qapi.gen.js";
 export type * as Qga from "./generated/qga.gen.js";
 export type { QemuVersion, QmpGreeting } from "./greeting.js";
 export { GuestAgentClient } from "./guest-agent.js";
-export type { GuestCommandName } from "./guest-agent.js";
+export { GuestAgentCalls, exitCodeOf, guestInterfaces } from "./guest-agent-calls.js";
+export type { GuestAgentCallsOptions, GuestAgentExecute, GuestCommandName } from "./guest-agent-calls.js";
 export type { UnansweredOutcome } from "./guest-agent-connection.js";
 export type {
   GuestAgentClientOptions,

@@ -11,6 +11,7 @@ import type { LoadedDisk } from "../plan/block-nodes.js";
 import type { QmpArguments } from "../../qmp/index.js";
 import type { GuestSession } from "../session.js";
 import { bitmapsOf, carryBitmaps } from "./checkpoint-bitmaps.js";
+import { openable } from "./direct-io.js";
 import { JOB_RULES, endJob, reach, startJob } from "./job.js";
 import { diskHandle, freshName, layersOf, letGo, namedNodes, openNext, requireDrive } from "./nodes.js";
 import type { Layer } from "./nodes.js";
@@ -151,7 +152,7 @@ async function fit(
     await resize(sizeBytes);
     return () => resize(targetBytes);
   }
-  const whole = blockNodes(name, disk);
+  const whole = blockNodes(name, await openable(disk));
   await reopen(session, { ...whole, size: sizeBytes });
   return async () => {
     await reopen(session, whole);

@@ -15,6 +15,7 @@ import { blockNodes, diskNode, storageNode } from "../plan/block-nodes.js";
 import type { LoadedDisk } from "../plan/block-nodes.js";
 import { bindingOf } from "../plan/hardware.js";
 import type { GuestSession } from "../session.js";
+import { openable } from "./direct-io.js";
 import { addDiskObjects, removeDiskObjects } from "./disk-objects.js";
 
 /** A drive as the guest has it. */
@@ -93,14 +94,18 @@ export async function requireDrive(
   return { ...drive, inserted: drive.inserted, handle };
 }
 
-/** Opens a disk's source under a name of its own. @throws QmpCommandError, SecretNotFoundError, DiskKeyError; then nothing of it is open */
+/**
+ * Opens a disk's source under a name of its own, through the host's page cache where it can't be opened past it.
+ * @throws QmpCommandError, SecretNotFoundError, DiskKeyError; then nothing of it is open
+ */
 export async function openDisk(
   core: GuestCore,
   session: GuestSession,
   name: string,
-  disk: LoadedDisk,
+  given: LoadedDisk,
   more: JsonObject = {},
 ): Promise<void> {
+  const disk = await openable(given);
   await addDiskObjects(core, session, name, disk.source);
   try {
     await addNode(session, { ...blockNodes(name, disk), ...more });

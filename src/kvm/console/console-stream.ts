@@ -1,78 +1,14 @@
 /** Both directions of a guest's serial console. */
 import { connect } from "node:net";
 import type { Socket } from "node:net";
-import { Duplex } from "node:stream";
+import type { Duplex } from "node:stream";
 import { open } from "node:fs/promises";
 import { ConflictError, abortErrorOf, onAbort, withDeadline } from "../../core/index.js";
 import type { CommonOptions } from "../../core/index.js";
 import { ConsoleUnavailableError } from "../../driver/index.js";
+import { ConsoleStream } from "../../host/index.js";
 import type { GuestCore } from "../guest-core.js";
 import { GUEST_FILES, PARTS } from "../plan/command-line.js";
-
-/** How much is kept for a reader that does not read; then the oldest makes way. */
-const BACKLOG_BYTES = 1_048_576;
-
-/**
- * A guest's console as a stream. It never holds the guest up: a UART has no flow control, and QEMU would stop the guest for a reader that does not
- * read. What a slow reader has missed is counted in `droppedBytes`.
- */
-export class ConsoleStream extends Duplex {
-  readonly #socket: Socket;
-  #backlog: Buffer[] = [];
-  #backlogBytes = 0;
-  #flowing = false;
-  #ended = false;
-  /** Bytes that were dropped because nobody read them in time. */
-  droppedBytes = 0;
-
-  constructor(socket: Socket) {
-    super({ allowHalfOpen: false, emitClose: true });
-    this.#socket = socket;
-    socket.on("data", (chunk: Buffer) => this.#take(chunk));
-    socket.once("close", () => this.#end());
-    socket.on("error", () => socket.destroy());
-  }
-
-  override _read(): void {
-    this.#flowing = true;
-    while (this.#flowing && this.#backlog.length > 0) {
-      const chunk = this.#backlog.shift() as Buffer;
-      this.#backlogBytes -= chunk.length;
-      this.#flowing = this.push(chunk);
-    }
-    if (this.#ended && this.#backlog.length === 0) this.push(null);
-  }
-
-  override _write(chunk: Buffer, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
-    if (this.#socket.destroyed) callback();
-    else this.#socket.write(chunk, (error) => callback(error));
-  }
-
-  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    this.#backlog = [];
-    this.#socket.destroy();
-    callback(error);
-  }
-
-  #take(chunk: Buffer): void {
-    if (this.#flowing) {
-      this.#flowing = this.push(chunk);
-      return;
-    }
-    this.#backlog.push(chunk);
-    this.#backlogBytes += chunk.length;
-    while (this.#backlogBytes > BACKLOG_BYTES) {
-      const oldest = this.#backlog.shift() as Buffer;
-      this.#backlogBytes -= oldest.length;
-      this.droppedBytes += oldest.length;
-    }
-  }
-
-  #end(): void {
-    this.#ended = true;
-    if (this.#backlog.length === 0) this.push(null);
-  }
-}
 
 /**
  * Opens a guest's console. It ends with the guest.

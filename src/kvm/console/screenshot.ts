@@ -6,12 +6,12 @@ import { join } from "node:path";
 import type { CommonOptions } from "../../core/index.js";
 import { ConsoleUnavailableError } from "../../driver/index.js";
 import type { Screenshot } from "../../driver/index.js";
-import { HostIoError } from "../../host/index.js";
+import { HostIoError, pngOfPixmap } from "../../host/index.js";
 import type { GuestCore } from "../guest-core.js";
 import { videoDriver } from "../plan/graphics.js";
 
 /**
- * A picture as PNG, or as PPM where QEMU is built without PNG. Nothing of it is left on the disk.
+ * A picture as PNG, made of a PPM where QEMU is built without it. Nothing of it is left on the disk.
  * @throws InvalidStateError when the guest is not in memory; ConsoleUnavailableError when its machine has no display
  */
 export async function takeScreenshot(core: GuestCore, { signal, deadline }: CommonOptions): Promise<Screenshot> {
@@ -32,7 +32,7 @@ export async function takeScreenshot(core: GuestCore, { signal, deadline }: Comm
     const bytes = await readFile(path, { flag: constants.O_RDONLY | constants.O_NOFOLLOW }).catch((error: unknown) => {
       throw new HostIoError({ operation: "reading a screenshot", path, cause: error });
     });
-    return { mediaType: format === "png" ? "image/png" : "image/x-portable-pixmap", bytes };
+    return { mediaType: "image/png", bytes: format === "png" ? bytes : pngOfPixmap(bytes) };
   } finally {
     await rm(path, { force: true });
   }

@@ -107,6 +107,9 @@ function importSpice(parameters: Parameters, command: readonly string[], notes: 
   const jpeg = choice(parameters, "spice_jpeg_wan_compression", ["auto", "never", "always"]);
   const zlib = choice(parameters, "spice_zlib_glz_wan_compression", ["auto", "never", "always"]);
   const video = choice(parameters, "spice_streaming_video", ["off", "all", "filter"]);
+  const ciphers = parameters.text("spice_tls_ciphers");
+  if (ciphers !== undefined && parameters.flag("spice_use_tls"))
+    notes.push("the list of ciphers of SPICE (spice_tls_ciphers) goes with the directory: tlsCiphers");
   return {
     ...(isAddress(bind) ? { address: bind } : {}),
     ...(!isAddress(bind) || port === undefined ? {} : { port: Number(port) }),
@@ -115,6 +118,9 @@ function importSpice(parameters: Parameters, command: readonly string[], notes: 
     ...(jpeg === undefined ? {} : { jpegCompression: jpeg }),
     ...(zlib === undefined ? {} : { zlibGlzCompression: zlib }),
     ...(video === undefined ? {} : { streamingVideo: video }),
+    ...(parameters.has("spice_playback_compression")
+      ? { playbackCompression: parameters.flag("spice_playback_compression") }
+      : {}),
     agent: parameters.flag("spice_use_vdagent"),
   };
 }

@@ -16,6 +16,11 @@ export class Parameters {
     return typeof value === "string" && value !== "" && value !== "None" ? value : undefined;
   }
 
+  has(name: string): boolean {
+    const value = this.#values[name];
+    return value !== undefined && value !== null && value !== "" && value !== "None";
+  }
+
   flag(name: string): boolean {
     const value = this.#values[name];
     return value === true || value === "True" || value === "true";

@@ -17,6 +17,7 @@ import { diskPurpose, grantDisk, revokePurpose } from "../access/grant-access.js
 import type { GuestCore } from "../guest-core.js";
 import { VHOST_DEVICE } from "../launch.js";
 import { applyDiskLimits } from "../block/limits.js";
+import { openable } from "../block/direct-io.js";
 import { openDisk } from "../block/nodes.js";
 import { isLoaded } from "../plan/block-nodes.js";
 import { diskDevice, netBackend, nicBackend, nicDevice, nicSocket, queuesOf, scsiController } from "../plan/devices.js";
@@ -74,10 +75,11 @@ export async function plugDisk(core: GuestCore, disk: GuestDisk, options: Common
       if (pool === "usb") await plugController(core, session, USB_CONTROLLER, usbController);
       undo.defer("access to the disk", () => revokePurpose(core, purpose));
       if (disk.source !== undefined) await grantDisk(core, disk.source, isReadOnly(disk), purpose);
-      if (isLoaded(disk)) await openDisk(core, session, binding.handle, disk);
+      const fit = isLoaded(disk) ? await openable(disk) : disk;
+      if (isLoaded(fit)) await openDisk(core, session, binding.handle, fit);
       undo.defer("block nodes", () => removeBackend(session, binding));
       throwIfAborted(options.signal);
-      return diskDevice(binding, withBootIndex(disk, disks.length, core.definition), core.state.hardware);
+      return diskDevice(binding, withBootIndex(fit, disks.length, core.definition), core.state.hardware);
     },
   );
   if (disk.tuning?.limits !== undefined) await applyDiskLimits(core, session, disk, {});

@@ -8,6 +8,7 @@ import { QmpError } from "../../qmp/index.js";
 import type { QmpWaitOptions } from "../../qmp/index.js";
 import type { GuestView } from "../events.js";
 import { DiskFullError } from "../../storage/index.js";
+import { disksThroughPageCache } from "../block/direct-io.js";
 import { prepareDisks } from "../block/prepare.js";
 import { trimConsoleLog } from "../console/console-log.js";
 import { watchConsoleLog } from "../console/console-watch.js";
@@ -24,7 +25,7 @@ import { needsHelpers } from "../plan/helper-plan.js";
 import { endGuestHelpers } from "../helpers/guest-helpers.js";
 import { planHardware } from "../plan/hardware.js";
 import { planOnHost } from "../plan-on-host.js";
-import type { PlannedGuest } from "../plan-on-host.js";
+import type { PlanOptions, PlannedGuest } from "../plan-on-host.js";
 import { removeSockets, tailOf } from "../process.js";
 import type { RunningProcess } from "../process.js";
 import type { GuestSession } from "../session.js";
@@ -110,20 +111,26 @@ async function bringIntoMemory(
 }
 
 /** The command line and the slots with which a guest would be started. A guest that comes from elsewhere has the slots that it had there. Pure. */
-export function planStart(core: GuestCore, slots: "anew" | "kept" = "anew", spicePort?: number): PlannedGuest {
+export function planStart(
+  core: GuestCore,
+  slots: "anew" | "kept" = "anew",
+  facts: Omit<PlanOptions, "arriving"> = {},
+): PlannedGuest {
   const { host, definition, state } = core;
   const { machine, machineType } = state.hardware;
   const hardware =
     slots === "kept"
       ? state.hardware
       : planHardware(definition, machine, { machineType, hotplugPorts: host.hotplugPorts }, state.hardware);
-  return planOnHost(host, definition, hardware, { arriving: slots === "kept", spicePort });
+  return planOnHost(host, definition, hardware, { ...facts, arriving: slots === "kept" });
 }
 
 async function bringUp(core: GuestCore, paused: boolean, deadline: Deadline, arrival?: Arrival): Promise<void> {
   const { host, files, definition } = core;
   const spicePort = await freeSpicePort(definition.hardware?.spice);
-  const { hardware, commandLine } = planStart(core, arrival === undefined ? "anew" : "kept", spicePort);
+  const throughPageCache = await disksThroughPageCache(definition.disks);
+  const slots = arrival === undefined ? "anew" : "kept";
+  const { hardware, commandLine } = planStart(core, slots, { spicePort, throughPageCache });
   const startedAt = host.clock.now();
   await withRollback(async (undo) => {
     deadline.throwIfExpired();

@@ -22,11 +22,21 @@ export interface TunnelRequest {
   readonly destination: JsonObject;
   readonly uuid: string;
   readonly channel: MigrationChannel;
+  /** True when a descriptor may be given in place of a stream. */
+  readonly takesDescriptor: boolean;
   readonly signal: AbortSignal;
 }
 
+/** A connected stream socket that QEMU is to write to by itself: what it carries does not pass through this process. */
+export interface TunnelDescriptor {
+  /** Of this process. Nobody else reads or writes it from now on. */
+  readonly fd: number;
+  /** Called once, when QEMU has its own copy or does not need it. */
+  close(): void;
+}
+
 /** Opens a stream to the destination, whose end there is given to `KvmDriver.openMigrationChannel`. May be called several times for one migration. */
-export type TunnelOpener = (request: TunnelRequest) => Promise<Duplex>;
+export type TunnelOpener = (request: TunnelRequest) => Promise<Duplex | TunnelDescriptor>;
 
 export interface MigrationTls {
   /** Absolute path of a directory, readable to QEMU, with `ca-cert.pem`, `server-cert.pem`, `server-key.pem`, `client-cert.pem` and `client-key.pem`. */

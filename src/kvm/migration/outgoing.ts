@@ -22,7 +22,6 @@ import type { GuestCore } from "../guest-core.js";
 import type { GuestSession } from "../session.js";
 import type { OutgoingRecord } from "../state/migration-record.js";
 import { withMigration } from "../state/state-changes.js";
-import { uriOf } from "./addresses.js";
 import { checkGuest, checkToken } from "./departure-check.js";
 import { afterCrash, depart, noteGoneOver, outgoingOf, settleOutgoing, stay } from "./conclude.js";
 import { requireHere } from "./guard.js";
@@ -34,6 +33,7 @@ import type { Convergence, CopiedDisks } from "./progress.js";
 import { reachDestination } from "./reach.js";
 import type { Reached } from "./reach.js";
 import { UNLIMITED_BYTES_PER_SECOND, agreedParameters, outgoingCapabilities, setCapabilities } from "./settings.js";
+import { StallWatch } from "./stall.js";
 import { mustStandStill } from "./still-copy.js";
 import { TLS_CREDENTIALS } from "./tls.js";
 import type { MigrationToken } from "./token.js";
@@ -172,7 +172,7 @@ class OutgoingMigration {
       await this.#prepare(session, token, reached, stop.signal);
       await this.#copyDisks(session, record, reached, stop.signal);
       if (record.wasRunning && mustStandStill(core.host)) await this.#halt(session, stop.signal);
-      const uri = uriOf(reached.memory);
+      const uri = await reached.memoryUri(stop.signal);
       this.#begun = true;
       await session.execute("migrate", { uri }, { signal: stop.signal });
       await this.#copyMemory(session, stop.signal);
@@ -228,6 +228,7 @@ class OutgoingMigration {
   async #copyMemory(session: GuestSession, signal: AbortSignal): Promise<void> {
     this.#phase = "memory";
     const what = "copying memory";
+    const stall = new StallWatch(this.#core);
     await followMigration(
       this.#core,
       session,
@@ -235,6 +236,7 @@ class OutgoingMigration {
         this.#report(info);
         if (info.status === "pre-switchover") return true;
         if (finalStatus(info) !== undefined) throw this.#failure(info);
+        stall.look(info);
         if (info.status === "active") await this.#hasten(session, info, limit);
         return undefined;
       },

@@ -14,7 +14,7 @@ import { pathInQemu } from "./addresses.js";
 import { ShortPaths } from "./short-paths.js";
 import { asJson } from "./token.js";
 import type { MigrationToken } from "./token.js";
-import { OutgoingTunnels } from "./tunnel.js";
+import { OutgoingTunnels, requireStream } from "./tunnel.js";
 
 const BROKEN: ReadonlySet<string> = new Set(["postcopy-paused", "postcopy-recover", "postcopy-recover-setup"]);
 
@@ -154,8 +154,8 @@ export class PostcopyLink {
       const { openTunnel } = migration;
       if (openTunnel === undefined) throw new MigrationError("the destination is behind a tunnel");
       const { uuid } = this.#core.definition;
-      const request = { uuid, destination: asJson(this.#token), channel: "memory", signal: deadline.signal } as const;
-      return await deadline.race(openTunnel(request));
+      const request = { uuid, destination: asJson(this.#token), channel: "memory", takesDescriptor: false } as const;
+      return requireStream(await deadline.race(openTunnel({ ...request, signal: deadline.signal })));
     } finally {
       deadline.dispose();
     }

@@ -1,4 +1,5 @@
 /** QEMU's capabilities and parameters for one migration, as data; and setting them. */
+import { NotSupportedError } from "../../core/index.js";
 import type { Qapi } from "../../qmp/index.js";
 import type { GuestSession } from "../session.js";
 import type { Compression } from "./options.js";
@@ -41,6 +42,25 @@ function shared({ postcopy, multifdChannels, compression }: Agreement): readonly
     ...(multifdChannels > 0 ? (["multifd"] as const) : []),
     ...(compression === "xbzrle" ? (["xbzrle"] as const) : []),
   ];
+}
+
+/**
+ * Whether QEMU can be told to do what a host's options say of migrations. Pure.
+ * @throws NotSupportedError with the first capability that it lacks
+ */
+export function requireCapabilities(
+  options: Pick<Agreement, "multifdChannels" | "compression">,
+  known: readonly string[],
+): void {
+  const agreed = { ...options, postcopy: false };
+  const missing = [...outgoingCapabilities(agreed, false), ...incomingCapabilities(agreed)].find(
+    (capability) => !known.includes(capability),
+  );
+  if (missing === undefined) return;
+  throw new NotSupportedError({
+    capability: `migration ${missing}`,
+    message: `this QEMU can't migrate guests with ${missing}`,
+  });
 }
 
 /** Parameters that both sides have to agree about. Pure. */

@@ -3,14 +3,17 @@ import { asError, isHyperviseError, traceMessage } from "../../core/index.js";
 import type { CommonOptions } from "../../core/index.js";
 import { GuestCrashedError, InvalidStateError, MigrationError } from "../../driver/index.js";
 import { QmpCommandError } from "../../qmp/index.js";
+import type { Qapi } from "../../qmp/index.js";
 import { removeFile } from "../../host/index.js";
 import { forgetLostCheckpoints } from "../block/checkpoint-bitmaps.js";
 import type { GuestCore } from "../guest-core.js";
+import { waitUntilStopped } from "../lifecycle/stop.js";
 import type { GuestSession } from "../session.js";
 import type { GuestState } from "../state/guest-state.js";
 import type { IncomingRecord } from "../state/migration-record.js";
 import { withMigration } from "../state/state-changes.js";
 import { claimAddress } from "./ports.js";
+import { isPostcopy } from "./postcopy-link.js";
 import { setCapabilities } from "./settings.js";
 import { removeCredentials } from "./tls.js";
 import { followMigration } from "./watch.js";
@@ -22,39 +25,21 @@ export function incomingOf({ state }: Pick<GuestCore, "state">): IncomingRecord 
 
 /**
  * The guest has left the source: waits until it is here wholly, and lets it run. Success when that was done already.
- * @throws MigrationError when it has not come and will not, which proves that it has not run here; DeadlineExceededError, AbortedError
+ * @throws MigrationError when it has not come and will not, which proves that it has not run here; GuestCrashedError when it runs here and the rest of its memory will not come:
+ * it is ended then; DeadlineExceededError, AbortedError
  */
 export async function takeGuest(core: GuestCore, { signal, deadline }: CommonOptions): Promise<void> {
   const record = incomingOf(core);
   if (record === undefined) return;
   const { session } = core;
   if (session === undefined) throw lost(core);
-  const { arrivalMs, killMs } = core.host.timeouts;
-  let broken = false;
+  let lacking: boolean;
   try {
-    await followMigration(
-      core,
-      session,
-      ({ status }) => {
-        broken = status === "postcopy-paused";
-        return status === "completed" ? true : undefined;
-      },
-      { what: "waiting for the guest to arrive", limitMs: Math.min(deadline ?? arrivalMs, arrivalMs), signal },
-    );
+    lacking = await arrive(core, session, { signal, deadline });
   } catch (error) {
-    if (broken && isHyperviseError(error, "DEADLINE_EXCEEDED") && deadline === undefined) {
-      // The source has nothing more to send, and without it the guest can't go on.
-      await session.process.kill(killMs);
-      throw new GuestCrashedError(
-        "the guest was lost in the middle of its migration: a part of its memory is missing",
-        {
-          instance: core.instance,
-          cause: error,
-        },
-      );
-    }
     throw isHyperviseError(error, "GUEST_CRASHED") && incomingOf(core)?.phase === "waiting" ? lost(core, error) : error;
   }
+  if (lacking) throw await lostOnTheWay(core, session);
   await letRun(core, session);
   if (!record.paused) await session.until((view) => view.state === "running", "starting the vCPUs", { signal });
   else core.emit({ type: "lifecycle", transition: "paused", cause: "self", detail: "migrated" });
@@ -62,6 +47,38 @@ export async function takeGuest(core: GuestCore, { signal, deadline }: CommonOpt
   await tidy(session);
   // A guest that stands still has its disks only when it runs.
   if (!record.paused) await forgetLostCheckpoints(core, session);
+}
+
+/**
+ * Waits until the guest is here wholly. True when it runs here and a part of its memory will not come any more: the source has nothing more to send, and without it the guest can't go on.
+ * What was sent last may be held up where QEMU does not see that the link has broken.
+ */
+async function arrive(core: GuestCore, session: GuestSession, { signal, deadline }: CommonOptions): Promise<boolean> {
+  const { arrivalMs, recoveryMs } = core.host.timeouts;
+  const limits = [Math.min(deadline ?? arrivalMs, arrivalMs), Math.max(1, recoveryMs - arrivalMs)];
+  let status: string | undefined;
+  for (const limitMs of limits) {
+    const look = (info: Qapi.MigrationInfo): true | undefined =>
+      (status = info.status) === "completed" ? true : undefined;
+    try {
+      await followMigration(core, session, look, { what: "waiting for the guest to arrive", limitMs, signal });
+      return false;
+    } catch (error) {
+      const lacks = isPostcopy({ status });
+      if (!lacks || deadline !== undefined || !isHyperviseError(error, "DEADLINE_EXCEEDED")) throw error;
+      if (status === "postcopy-paused") return true;
+    }
+  }
+  return true;
+}
+
+async function lostOnTheWay(core: GuestCore, session: GuestSession): Promise<GuestCrashedError> {
+  const { killMs, exitMs } = core.host.timeouts;
+  await session.process.kill(killMs);
+  // Until that is on record, nobody knows what has become of it.
+  await waitUntilStopped(core, { deadline: exitMs });
+  const message = "the guest was lost in the middle of its migration: a part of its memory is missing";
+  return new GuestCrashedError(message, { instance: core.instance });
 }
 
 function lost(core: GuestCore, cause?: unknown): MigrationError {

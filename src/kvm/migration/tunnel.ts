@@ -4,19 +4,24 @@ import type { Server } from "node:net";
 import { pipeline } from "node:stream";
 import type { Duplex } from "node:stream";
 import { asError } from "../../core/index.js";
+import { MigrationError } from "../../driver/index.js";
 import { HostIoError, removeFile } from "../../host/index.js";
-import type { MigrationChannel, TunnelOpener, TunnelRequest } from "./options.js";
+import type { MigrationChannel, TunnelDescriptor, TunnelOpener, TunnelRequest } from "./options.js";
+
+type FixedRequest = Omit<TunnelRequest, "channel" | "takesDescriptor" | "signal">;
 
 /** The source's ends of the tunnels of one migration. */
 export class OutgoingTunnels {
   readonly #open: TunnelOpener;
-  readonly #request: Omit<TunnelRequest, "channel" | "signal">;
+  readonly #request: FixedRequest;
   readonly #stop = new AbortController();
   readonly #servers: { readonly server: Server; readonly path: string }[] = [];
   readonly #streams = new Set<Duplex>();
+  /** Opened before QEMU came for them. */
+  readonly #ready = new Map<MigrationChannel, Duplex>();
   #failure: Error | undefined;
 
-  constructor(open: TunnelOpener, request: Omit<TunnelRequest, "channel" | "signal">) {
+  constructor(open: TunnelOpener, request: FixedRequest) {
     this.#open = open;
     this.#request = request;
   }
@@ -44,6 +49,15 @@ export class OutgoingTunnels {
     this.#servers.push({ server, path });
   }
 
+  /** Opens a channel before QEMU comes for it. Gives what QEMU is to have itself; undefined for a stream, which is kept for when it comes. */
+  async openFirst(channel: MigrationChannel): Promise<TunnelDescriptor | undefined> {
+    const opened = await this.#open({ ...this.#request, channel, takesDescriptor: true, signal: this.#stop.signal });
+    if (isDescriptor(opened)) return opened;
+    this.#hold(opened);
+    this.#ready.set(channel, opened);
+    return undefined;
+  }
+
   /** Ends all streams. */
   async close(): Promise<void> {
     this.#stop.abort();
@@ -57,13 +71,20 @@ export class OutgoingTunnels {
   async #connect(channel: MigrationChannel, socket: Duplex): Promise<void> {
     this.#hold(socket);
     try {
-      const stream = await this.#open({ ...this.#request, channel, signal: this.#stop.signal });
-      this.#hold(stream);
+      const stream = this.#ready.get(channel) ?? (await this.#openStream(channel));
+      this.#ready.delete(channel);
       join(socket, stream, (error) => (this.#failure ??= error));
     } catch (error) {
       this.#failure ??= asError(error);
       socket.destroy();
     }
+  }
+
+  async #openStream(channel: MigrationChannel): Promise<Duplex> {
+    const { signal } = this.#stop;
+    const stream = requireStream(await this.#open({ ...this.#request, channel, takesDescriptor: false, signal }));
+    this.#hold(stream);
+    return stream;
   }
 
   #hold(stream: Duplex): void {
@@ -72,6 +93,17 @@ export class OutgoingTunnels {
     stream.once("close", () => this.#streams.delete(stream));
     stream.on("error", () => undefined);
   }
+}
+
+function isDescriptor(opened: Duplex | TunnelDescriptor): opened is TunnelDescriptor {
+  return !("pipe" in opened);
+}
+
+/** @throws MigrationError for a descriptor, which is closed then */
+export function requireStream(opened: Duplex | TunnelDescriptor): Duplex {
+  if (!isDescriptor(opened)) return opened;
+  opened.close();
+  throw new MigrationError("a tunnel was opened as a descriptor where a stream was asked for");
 }
 
 /** Each end of one stream is that of the other. */

@@ -23,6 +23,10 @@ export interface QemuCapabilities {
   /** Accelerators that are built in; whether they work is another question. */
   readonly accelerators: readonly string[];
   readonly screenshotFormats: readonly string[];
+  /** Properties of the devices that plans give some to, by the device's name. */
+  readonly deviceProperties: Readonly<Record<string, readonly string[]>>;
+  /** What migrations can be told to do: `postcopy-ram`, `multifd`. */
+  readonly migrationCapabilities: readonly string[];
 }
 
 /** Oldest QEMU that is driven: from 7.2 on `-netdev` takes JSON. */

@@ -1,11 +1,9 @@
 /** From a definition to QEMU's command line. Pure. Values of a definition stand only inside JSON, as whole arguments, or behind escaped commas. */
-import { dirname } from "node:path";
 import type { JsonObject } from "../../core/index.js";
 import type { GuestDefinition, GuestDisk, GuestNic } from "../../driver/index.js";
 import { device, escapeOption, object } from "./arguments.js";
 import { USB_CONTROLLER } from "./built-in-parts.js";
 import type { QemuCapabilities } from "./capabilities.js";
-import { cpuOption, smp } from "./cpu.js";
 import type { CpuCapabilities } from "./cpu.js";
 import { diskObjectProperties, diskObjects } from "../../storage/index.js";
 import type { DiskObject } from "../../storage/index.js";
@@ -23,24 +21,14 @@ import {
 } from "./devices.js";
 import type { NicConnection } from "./devices.js";
 import { extraArguments } from "./extra-arguments.js";
-import { flash } from "./flash.js";
 import { graphicsArguments, spiceAgentArguments, videoArguments } from "./graphics.js";
 import { guestDevice } from "./guest-devices.js";
 import { bindingOf } from "./hardware.js";
 import type { Hardware } from "./hardware.js";
 import { planHelpers } from "./helper-plan.js";
 import type { HelperBinaries, HelperPlan } from "./helper-plan.js";
-import { bootMemory } from "./memory.js";
-import {
-  bootMemoryMiB,
-  maxMemoryMiB,
-  memoryBackend,
-  memoryDevice,
-  memoryObject,
-  memoryObjectMiB,
-  memoryOf,
-  memorySlots,
-} from "./memory-slots.js";
+import { machineArguments } from "./machine-arguments.js";
+import { memoryBackend, memoryDevice, memoryObject, memoryObjectMiB, memoryOf } from "./memory-slots.js";
 import { GUEST_FILES, PARTS } from "./parts.js";
 import * as peripherals from "./peripherals.js";
 import { smbiosArguments } from "./smbios.js";
@@ -109,7 +97,7 @@ export function planCommandLine(request: CommandLineRequest): CommandLine {
   const display = { definition, machine: hardware.machine };
   const args = [
     ...identity(request),
-    ...machine(request),
+    ...machineArguments(request),
     ...monitors(directory, numberOf(descriptors, "monitor")),
     ...boot(definition),
     ...peripherals.actions(parts),
@@ -144,57 +132,6 @@ function identity({ definition, pidFile }: CommandLineRequest): string[] {
     "-display",
     "none",
   ];
-}
-
-const MACHINE_OPTIONS = {
-  q35: ["usb=off"],
-  pc: ["usb=off"],
-  microvm: ["acpi=on", "pcie=on", "rtc=on"],
-  virt: ["gic-version=max"],
-} as const;
-
-function machine(request: CommandLineRequest): string[] {
-  const { definition, hardware, accelerator, pidFile } = request;
-  const memory = bootMemory(definition, hardware);
-  const firmware = flash(hardware, dirname(pidFile));
-  const { mergeable } = memoryOf(definition);
-  const options = [
-    ...MACHINE_OPTIONS[hardware.machine],
-    "dump-guest-core=off",
-    ...(mergeable === false ? ["mem-merge=off"] : []),
-    ...(memory.machineOption === undefined ? [] : [memory.machineOption]),
-    ...firmware.machineOptions,
-  ];
-  return [
-    "-machine",
-    [hardware.machineType, ...options].join(","),
-    "-accel",
-    accelerator,
-    "-cpu",
-    cpuOption(request),
-    "-smp",
-    smp(definition),
-    "-m",
-    memorySize(definition, hardware),
-    ...memory.args,
-    ...firmware.args,
-    "-rtc",
-    clock(request),
-  ];
-}
-
-function clock({ definition, hardware }: CommandLineRequest): string {
-  const { base = "utc", driftFix = "slew" } = definition.hardware?.clock ?? {};
-  // Only a PC's clock loses ticks.
-  return `base=${base}${driftFix === "slew" && hardware.machine !== "virt" ? ",driftfix=slew" : ""}`;
-}
-
-function memorySize(definition: GuestDefinition, hardware: Hardware): string {
-  const size = `size=${bootMemoryMiB(definition, hardware)}M`;
-  const slots = memorySlots(definition);
-  const most = maxMemoryMiB(definition);
-  if (slots === 0 && !hardware.bindings.some(({ kind }) => kind === "memory")) return size;
-  return `${size}${slots === 0 ? "" : `,slots=${slots}`},maxmem=${most}M`;
 }
 
 /** Memory that was plugged into the guest, and its virtio-mem device. */

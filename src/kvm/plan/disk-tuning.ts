@@ -26,6 +26,17 @@ export function formatTuning({ tuning = {} }: Tuned): JsonObject {
   return defined({ "detect-zeroes": tuning.detectZeroes });
 }
 
+/** Whether a disk is to be opened with O_DIRECT, and may be opened without: what several hosts write must not be in the cache of one. */
+export function wantsDirectIo({ tuning, shareable }: Pick<GuestDisk, "tuning" | "shareable">): boolean {
+  return tuning?.cache !== undefined && CACHES[tuning.cache].direct && !shareable;
+}
+
+/** The tuning of a disk whose files can't be opened with O_DIRECT: each write is on the disk before the guest hears of it, as Nova has it. */
+export function throughPageCache({ aio, ...tuning }: DiskTuning = {}): DiskTuning {
+  const kept = aio === undefined || aio === "native" ? {} : { aio };
+  return { ...tuning, ...kept, cache: "writethrough" };
+}
+
 /** Members of a file's or a block device's node. */
 export function fileTuning({ tuning = {} }: Tuned): JsonObject {
   return defined({ aio: tuning.aio });

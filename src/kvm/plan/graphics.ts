@@ -90,15 +90,20 @@ function vncArguments(vnc: GuestVnc, directory: string): string[] {
 }
 
 function spiceArguments(spice: GuestSpice, directory: string, freePort: number): string[] {
-  const { address, port = freePort, tlsDirectory, passwordRequired = false } = spice;
+  const { address, port = freePort, tlsDirectory, tlsCiphers, passwordRequired = false } = spice;
   const place =
     address === undefined
       ? { unix: true, addr: `${directory}/${GUEST_FILES.spice}` }
-      : { addr: address, ...(tlsDirectory === undefined ? { port } : { "tls-port": port, "x509-dir": tlsDirectory }) };
+      : { addr: address, ...(tlsDirectory === undefined ? { port } : secured(port, tlsDirectory, tlsCiphers)) };
   return [
     "-spice",
     pairs(undefined, { ...place, ...(passwordRequired ? {} : { "disable-ticketing": true }), ...looks(spice) }),
   ];
+}
+
+/** Nothing goes in the clear: QEMU listens at no other port. */
+function secured(port: number, directory: string, ciphers: string | undefined): Parameters<typeof pairs>[1] {
+  return { "tls-port": port, "x509-dir": directory, "tls-ciphers": ciphers };
 }
 
 function looks(spice: GuestSpice): { readonly [key: string]: string | boolean | undefined } {

@@ -7,6 +7,7 @@ import type { Credentials } from "../access/credentials.js";
 import type { QemuBinary } from "../binary.js";
 import { OLDEST_VERSION, TARGETS, isOldEnough, versionText } from "../plan/capabilities.js";
 import type { QemuCapabilities, QemuMachine } from "../plan/capabilities.js";
+import { PLANNED_DEVICES } from "../plan/device-properties.js";
 import { withThrowawayQemu } from "./throwaway-qemu.js";
 
 export interface CapabilityProbeOptions {
@@ -59,16 +60,18 @@ export async function probeCapabilities(
 const BACK_ENDS = ["user-creatable", "chardev", "tpm-backend"] as const;
 
 async function ask(monitor: QmpClient): Promise<QemuCapabilities> {
-  const [version, target, machines, commands, devices, accelerators, schema, ...backEnds] = await Promise.all([
-    monitor.execute("query-version"),
-    monitor.execute("query-target"),
-    monitor.execute("query-machines"),
-    monitor.execute("query-commands"),
-    monitor.execute("qom-list-types", { implements: "device", abstract: false }),
-    monitor.execute("qom-list-types", { implements: "accel", abstract: false }),
-    monitor.execute("query-qmp-schema"),
-    ...BACK_ENDS.map((type) => monitor.execute("qom-list-types", { implements: type, abstract: false })),
-  ]);
+  const [version, target, machines, commands, devices, accelerators, schema, migration, ...backEnds] =
+    await Promise.all([
+      monitor.execute("query-version"),
+      monitor.execute("query-target"),
+      monitor.execute("query-machines"),
+      monitor.execute("query-commands"),
+      monitor.execute("qom-list-types", { implements: "device", abstract: false }),
+      monitor.execute("qom-list-types", { implements: "accel", abstract: false }),
+      monitor.execute("query-qmp-schema"),
+      monitor.execute("query-migrate-capabilities"),
+      ...BACK_ENDS.map((type) => monitor.execute("qom-list-types", { implements: type, abstract: false })),
+    ]);
   const { major, minor, micro } = version.qemu;
   return {
     version: { major: toNumber(major), minor: toNumber(minor), micro: toNumber(micro) },
@@ -80,7 +83,21 @@ async function ask(monitor: QmpClient): Promise<QemuCapabilities> {
     objects: [...new Set(backEnds.flat().map(({ name }) => name))].sort(),
     accelerators: accelerators.map(({ name }) => name.replace(/-accel$/, "")).sort(),
     screenshotFormats: screenshotFormats(schema),
+    deviceProperties: await propertiesOf(monitor, devices),
+    migrationCapabilities: migration.map(({ capability }) => capability).sort(),
   };
+}
+
+async function propertiesOf(
+  monitor: QmpClient,
+  devices: readonly Qapi.ObjectTypeInfo[],
+): Promise<QemuCapabilities["deviceProperties"]> {
+  const planned = devices.map(({ name }) => name).filter((name) => PLANNED_DEVICES.has(name));
+  const listed = planned.sort().map(async (typename) => {
+    const properties = await monitor.execute("device-list-properties", { typename });
+    return [typename, properties.map(({ name }) => name).sort()] as const;
+  });
+  return Object.fromEntries(await Promise.all(listed));
 }
 
 function readMachine(machine: Qapi.MachineInfo): QemuMachine {

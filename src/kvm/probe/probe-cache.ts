@@ -11,7 +11,7 @@ import type { Accelerator } from "../plan/command-line.js";
 import type { CpuCapabilities } from "../plan/cpu.js";
 import type { AcceleratorVerdict } from "./accelerator-probe.js";
 
-const VERSION = 2;
+const VERSION = 3;
 const name = check.string({ max: 255 });
 const names = check.array(name, { max: 65_536 });
 const count = check.integer({ min: 0 });
@@ -26,6 +26,8 @@ const capabilitiesCheck: Check<QemuCapabilities> = check.object({
   objects: names,
   accelerators: names,
   screenshotFormats: names,
+  deviceProperties: check.record(name, names, { max: 1024 }),
+  migrationCapabilities: names,
 });
 
 const cpusCheck: Check<CpuCapabilities> = check.object({

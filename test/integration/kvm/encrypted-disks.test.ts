@@ -5,10 +5,11 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { chmod, copyFile, mkdir, readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { inspect } from "node:util";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { Secret } from "../../../src/core/index.js";
 import type { GuestDisk, InstanceRef } from "../../../src/driver/index.js";
 import { KvmDriver } from "../../../src/kvm/index.js";
+import type * as Qmp from "../../../src/qmp/index.js";
 import { FileSecretStore, LuksFormat, MemorySecretStore, SourceInspector } from "../../../src/storage/index.js";
 import type { DiskSource, EncryptedSource, SecretStore, VolumeConnection } from "../../../src/storage/index.js";
 import { bootSector, requirePackages, temporaryDirectory, waitFor, waitForFile } from "../../lab/index.js";
@@ -18,6 +19,25 @@ import { MIB, Tools } from "./block-lab.js";
 import { KvmLab, disk } from "./lab.js";
 
 beforeAll(() => requirePackages("qemu-system-x86_64", "qemu-img", "qemu-nbd", "tgtd", "QEMU's iSCSI driver"));
+
+/** What goes between the driver and QEMU, as transcripts have it. */
+const transcript = vi.hoisted((): string[] => []);
+vi.mock("../../../src/qmp/index.js", async (original) => {
+  const qmp = await original<typeof Qmp>();
+  class QmpClient extends qmp.QmpClient {
+    constructor(...[endpoint, options]: ConstructorParameters<typeof Qmp.QmpClient>) {
+      super(endpoint, { ...options, transcript: ({ text }) => transcript.push(text) });
+    }
+  }
+  return { ...qmp, QmpClient };
+});
+// Of all tests of this file.
+afterAll(() => {
+  const texts = transcript.join("\n");
+  expectSecret(texts);
+  expect(texts).not.toContain(CHAP.password);
+  expect(texts).toMatch(/"object-add".*"secret"/);
+});
 
 /** Texts that stand nowhere but where they must. */
 const PASSPHRASE = "correct-horse, battery='staple'";
@@ -404,7 +424,11 @@ describe("an instance of the driver", () => {
     const [data, next] = [await volume("data", "vol-2"), await volume("next", "vol")];
     try {
       await first.initHost();
-      await first.spawn({ ...one, flavor, blockDevices: [{ connection: boot, bootIndex: 0 }, { connection: shared }] });
+      const spec = { ...one, flavor, blockDevices: [{ connection: boot, bootIndex: 0 }, { connection: shared }] };
+      const planned = inspect(await first.plan(spec), { depth: 12, maxArrayLength: null, maxStringLength: null });
+      expect(planned).toMatch(/key-secret.*disk0-key/);
+      expectSecret(planned);
+      await first.spawn(spec);
       await waitFor(async () => Buffer.from((await first.getConsoleOutput(one)).bytes).includes("HV-BOOT"), {
         timeoutMs: 90_000,
       });

@@ -1,19 +1,23 @@
 import { spawn } from "node:child_process";
 import { createCipheriv } from "node:crypto";
-import { access, mkdir, readdir, stat, writeFile } from "node:fs/promises";
+import { once } from "node:events";
+import { access, copyFile, mkdir, readFile, readdir, stat, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import type { NetConnectOpts, Socket } from "node:net";
 import { dirname } from "node:path";
+import { connect as secure } from "node:tls";
+import type { ConnectionOptions } from "node:tls";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { Secret } from "../../../src/core/index.js";
 import { findVirtiofsd } from "../../../src/kvm/firmware/read-descriptors.js";
 import { HELPER_MARK, findHelpers } from "../../../src/kvm/helpers/find-helpers.js";
 import { QmpClient } from "../../../src/qmp/index.js";
+import { makeCertificates } from "../../lab/certificates.js";
 import { requirePackages, testGuest, waitFor } from "../../lab/index.js";
 import { BOOT_MS, KvmLab, disk, inGuest, isDead, waitReady } from "./lab.js";
 
 let lab: KvmLab;
-beforeAll(() => requirePackages("qemu-system-x86_64", "ovmf", "swtpm"));
+beforeAll(() => requirePackages("qemu-system-x86_64", "ovmf", "swtpm", "openssl"));
 beforeEach(async () => {
   lab = await KvmLab.open();
 });
@@ -157,6 +161,37 @@ describe("the hardware of a guest", () => {
     await expect(guest.consoleAddress("vnc")).rejects.toMatchObject({ code: "CONSOLE_UNAVAILABLE" });
   });
 
+  it("has consoles that TLS alone reaches, for those who have a certificate, by the ciphers that are asked for", async () => {
+    const certificates = await makeCertificates(lab.directory.path);
+    const directory = lab.directory.file("tls");
+    await mkdir(directory);
+    await copyFile(certificates.ca, `${directory}/ca-cert.pem`);
+    await copyFile(certificates.serverCertificate, `${directory}/server-cert.pem`);
+    await copyFile(certificates.serverKey, `${directory}/server-key.pem`);
+    const [ca, cert, key] = await Promise.all(
+      ["cacert", "clientcert", "clientkey"].map((name) => readFile(lab.directory.file(`${name}.pem`))),
+    );
+    const address = "127.0.0.1";
+    const guest = await lab.define({
+      hardware: {
+        vnc: { address, tlsDirectory: directory, verifyClients: true },
+        spice: { address, tlsDirectory: directory, tlsCiphers: "ECDHE-ECDSA-AES256-GCM-SHA384" },
+      },
+    });
+    await guest.start({ paused: true });
+
+    const vnc = await guest.consoleAddress("vnc");
+    await expect(logInByTls(vnc.port as number, { ca, cert, key })).resolves.toBe("in");
+    await expect(logInByTls(vnc.port as number, { ca })).rejects.toThrow();
+
+    const spice = await guest.consoleAddress("spice");
+    const old = { ca, maxVersion: "TLSv1.2", host: address, port: spice.tlsPort as number } as const;
+    expect(spice.port).toBeUndefined();
+    expect(await cipherOf(old)).toBe("ECDHE-ECDSA-AES256-GCM-SHA384");
+    await expect(cipherOf({ ...old, ciphers: "ECDHE-ECDSA-AES128-GCM-SHA256" })).rejects.toThrow();
+    await guest.kill();
+  });
+
   it("ends with the guest's own reset where that is wanted", async () => {
     const path = lab.directory.file("reset.raw");
     // mov al, 0xfe; out 0x64, al; hlt; jmp: the keyboard controller pulls the reset line.
@@ -227,6 +262,52 @@ async function logIn(path: string, password: string): Promise<"in" | "refused"> 
     cipher.setAutoPadding(false);
     socket.write(Buffer.concat([cipher.update(challenge), cipher.final()]));
     return (await read(4)).readUInt32BE() === 0 ? "in" : "refused";
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** VeNCrypt without a password: TLS begins in the middle of the conversation. */
+async function logInByTls(port: number, options: ConnectionOptions): Promise<"in" | "refused"> {
+  const { socket, read } = await dial({ host: "127.0.0.1", port });
+  try {
+    expect((await read(12)).toString("latin1")).toBe("RFB 003.008\n");
+    socket.write("RFB 003.008\n");
+    expect([...(await read((await read(1))[0] as number))]).toEqual([19]);
+    socket.write(Buffer.from([19]));
+    expect([...(await read(2))]).toEqual([0, 2]);
+    socket.write(Buffer.from([0, 2]));
+    expect([...(await read(2))]).toEqual([0, 1]);
+    expect((await read(4)).readUInt32BE()).toBe(260);
+    socket.write(Buffer.from([0, 0, 1, 4]));
+    expect([...(await read(1))]).toEqual([1]);
+    socket.removeAllListeners("data");
+    const secured = secure({ ...options, socket });
+    try {
+      const [result] = (await first(secured, "data")) as [Buffer];
+      return result.readUInt32BE() === 0 ? "in" : "refused";
+    } finally {
+      secured.destroy();
+    }
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** The event, unless the connection ends or is silent before. */
+async function first(socket: Socket, event: string): Promise<unknown[]> {
+  socket.setTimeout(20_000, () => socket.destroy(new Error("silence")));
+  const ended = once(socket, "close").then(() => Promise.reject(new Error("closed")));
+  ended.catch(() => undefined);
+  return Promise.race([once(socket, event), ended]);
+}
+
+/** The cipher that a server agrees to. */
+async function cipherOf(options: ConnectionOptions): Promise<string> {
+  const socket = secure(options);
+  try {
+    await first(socket, "secureConnect");
+    return socket.getCipher().name;
   } finally {
     socket.destroy();
   }

@@ -72,7 +72,7 @@ describe("QEMU takes the command line", () => {
 });
 
 describe("a guest boots", () => {
-  it.each(["virtio", "scsi", "sata", "ide", "usb"] as const)("from a disk on %s", async (bus) => {
+  it.each(["virtio", "scsi", "sata", "ide", "usb", "nvme"] as const)("from a disk on %s", async (bus) => {
     const guest = await lab.define({
       disks: [disk("root", "vda", bootSector(), { bus, readOnly: bus !== "sata" && bus !== "ide", bootIndex: 0 })],
     });

@@ -1,8 +1,8 @@
-import type { Duplex } from "node:stream";
+import type { Socket } from "node:net";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { GuestDefinition, GuestMigrationOptions, MigrationProgress } from "../../../src/driver/index.js";
-import type { KvmHypervisor, KvmMigrationOptions, TunnelRequest } from "../../../src/kvm/index.js";
+import type { KvmHypervisor, KvmMigrationOptions, TunnelDescriptor, TunnelRequest } from "../../../src/kvm/index.js";
 import { requirePackages, run, waitFor } from "../../lab/index.js";
 import { isAlphabet, writeBusyGuest } from "./busy-guest.js";
 import { KvmLab, consoleOf, disk, inGuest, nic, waitForConsole, waitReady } from "./lab.js";
@@ -182,6 +182,13 @@ describe("a guest with a disk that its destination has not", () => {
   });
 });
 
+/** A connection of this process as QEMU may have it. */
+function descriptorOf(socket: Socket): TunnelDescriptor {
+  socket.pause();
+  const { fd } = (socket as unknown as { readonly _handle: { readonly fd: number } })._handle;
+  return { fd, close: () => void socket.destroy() };
+}
+
 describe("a guest that never rests", () => {
   const live = { listenAddress: "127.0.0.1", copy: "running" } as const;
 
@@ -194,12 +201,14 @@ describe("a guest that never rests", () => {
     await waitFor(async () => (await consoleOf(guest)).length > length, { timeoutMs: 30_000, what: "another letter" });
   };
 
-  it("goes through a tunnel with its disk", async () => {
+  it.each(["stream", "descriptor"] as const)("goes through a tunnel that is a %s, with its disk", async (kind) => {
     await using b = await KvmLab.open({ migration: { transport: "tunnel", copy: "running" } });
     const channels: string[] = [];
-    const openTunnel = ({ uuid, channel }: TunnelRequest): Promise<Duplex> => {
-      channels.push(channel);
-      return b.hypervisor.openMigrationChannel(uuid, channel);
+    const openTunnel = async ({ uuid, channel, takesDescriptor }: TunnelRequest) => {
+      const stream = await b.hypervisor.openMigrationChannel(uuid, channel);
+      const given = takesDescriptor ? kind : "stream";
+      channels.push(`${channel} by ${given}`);
+      return given === "stream" ? stream : descriptorOf(stream as Socket);
     };
     await using a = await KvmLab.open({ migration: { openTunnel, copy: "running" } });
     const root = await writeBusyGuest(a.directory.file("busy.img"));
@@ -216,12 +225,16 @@ describe("a guest that never rests", () => {
     await speaks(moved);
     expect(isAlphabet(await said(moved, before))).toBe(true);
     expect(await readFile(copy)).toEqual(await readFile(root));
-    expect(new Set(channels)).toEqual(new Set(["memory", "disks"]));
+    expect(new Set(channels)).toEqual(new Set([`memory by ${kind}`, "disks by stream"]));
     await moved.kill();
-    // A tunnel that can't be opened fails the migration, and nothing else.
+  });
+
+  it("stays when a tunnel can't be opened", async () => {
+    await using b = await KvmLab.open({ migration: { transport: "tunnel", copy: "running" } });
     await using c = await KvmLab.open({
       migration: { openTunnel: () => Promise.reject(new Error("no way")), copy: "running" },
     });
+    const root = await writeBusyGuest(c.directory.file("busy.img"));
     const other = await c.define({ disks: [disk("root", "vda", root)], guestAgent: false });
     await other.start();
     await waitForConsole(other, /[a-z]/);

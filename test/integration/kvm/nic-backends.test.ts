@@ -1,5 +1,5 @@
 // NICs on macvtap devices and on switches in user space, under a real QEMU.
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import type { Server, Socket } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { MacvtapPlugger, VhostUserPlugger } from "../../../src/network/index.js";
@@ -44,60 +44,116 @@ describe("a NIC on a macvtap device", () => {
   });
 });
 
+// The switch is this test's own: it answers the messages of the vhost-user protocol by which QEMU sets a NIC up, and moves no
+// packets.
 describe("a NIC on a switch in user space", () => {
-  it("shares the guest's memory with the switch at its socket", async () => {
+  it("shares the guest's memory with the switch, whoever of them listens, from the start or plugged in", async () => {
     const lab = await openLab();
-    const socketPath = lab.directory.file("switch.sock");
-    const asked: number[] = [];
-    const server = await listen(socketPath, asked);
-    cleanups.push(() => new Promise((resolve) => server.close(resolve)));
-    const plugger = new VhostUserPlugger();
-    const vif = {
-      type: "vhostUser",
-      id: PORT,
-      macAddress: "52:54:00:00:00:01",
-      network: { id: "n" },
-      socketPath,
-    } as const;
-    const backend = await plugger.plug(vif, INSTANCE);
-    const guest = await lab.define({ nics: [nic("one", 1, { backend })] });
-    await guest.start();
-    await waitFor(() => asked.includes(GET_FEATURES), {
-      timeoutMs: 60_000,
-      what: "a hypervisor at the switch's socket",
-    });
+    const vifs = await Promise.all(
+      (["switch", "hypervisor", "switch", "hypervisor"] as const).map(async (server, at) => {
+        const socketPath = lab.directory.file(`switch${at}.sock`);
+        const id = `${at}${PORT.slice(1)}`;
+        const vif = { type: "vhostUser", id, macAddress: `52:54:00:00:00:0${at}`, network: { id: "n" } } as const;
+        const backend = await new VhostUserPlugger().plug({ ...vif, socketPath, server }, INSTANCE);
+        return { backend, port: new SwitchPort(socketPath, server), nic: nic(`nic${at}`, at, { backend }) };
+      }),
+    );
+    cleanups.push(() => Promise.all(vifs.map(({ port }) => port.close())));
+    const [cold, hot] = [vifs.slice(0, 2), vifs.slice(2)];
+    const guest = await lab.define({ nics: cold.map((vif) => vif.nic) });
+    // QEMU that listens goes on only when the switch has come.
+    for (const { port } of vifs) await port.listen();
+    await Promise.all([guest.start(), ...cold.map(({ port }) => port.reach())]);
+    for (const vif of hot) await Promise.all([guest.attachNic(vif.nic, {}), vif.port.reach()]);
+    for (const { port } of vifs)
+      await waitFor(() => port.asked.has(GET_FEATURES) && port.asked.has(SET_OWNER), {
+        timeoutMs: 60_000,
+        what: "a hypervisor at the switch's socket",
+      });
     await guest.kill();
+    for (const { port } of vifs) await waitFor(() => port.isLost, { timeoutMs: 60_000, what: "the hypervisor's end" });
   });
 });
 
 const GET_FEATURES = 1;
+const SET_OWNER = 3;
+const GET_VRING_BASE = 11;
+const GET_PROTOCOL_FEATURES = 15;
+/** Version 1, and an answer. */
+const ANSWER = 0b101;
+/** VIRTIO_F_VERSION_1, and VHOST_USER_F_PROTOCOL_FEATURES: without it QEMU 7.2 takes no switch for a guest that runs. */
+const FEATURES = (1n << 32n) | (1n << 30n);
 
-/** Answers as a switch of the plainest kind does, as far as a guest without a driver gets. */
-async function listen(path: string, asked: number[]): Promise<Server> {
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    sockets.add(socket);
+/** A port of the plainest switch: it answers what QEMU asks, as far as a guest without a driver gets. */
+class SwitchPort {
+  /** The requests that have come. */
+  readonly asked = new Set<number>();
+  isLost = false;
+  readonly #path: string;
+  readonly #listens: "switch" | "hypervisor";
+  #server: Server | undefined;
+  #socket: Socket | undefined;
+
+  constructor(path: string, listens: "switch" | "hypervisor") {
+    this.#path = path;
+    this.#listens = listens;
+  }
+
+  /** Listens, if it is the switch that does. */
+  async listen(): Promise<void> {
+    if (this.#listens !== "switch") return;
+    const server = createServer((socket) => this.#serve(socket));
+    this.#server = server;
+    await new Promise<void>((resolve, reject) => server.once("error", reject).listen(this.#path, resolve));
+  }
+
+  /** Reaches the hypervisor, if it is that which listens. */
+  async reach(): Promise<void> {
+    if (this.#listens !== "hypervisor") return;
+    const attempt = (): Promise<boolean> =>
+      new Promise((resolve) => {
+        const socket = connect(this.#path);
+        socket.once("error", () => resolve(false));
+        socket.once("connect", () => {
+          this.#serve(socket);
+          resolve(true);
+        });
+      });
+    await waitFor(attempt, { timeoutMs: 90_000, what: `a hypervisor that listens at ${this.#path}` });
+  }
+
+  async close(): Promise<void> {
+    this.#socket?.destroy();
+    const server = this.#server;
+    if (server !== undefined) await new Promise((resolve) => server.close(resolve));
+  }
+
+  #serve(socket: Socket): void {
+    this.#socket = socket;
     let rest = Buffer.alloc(0);
     socket.on("error", () => undefined);
-    socket.on("close", () => sockets.delete(socket));
+    socket.on("close", () => (this.isLost = true));
     socket.on("data", (chunk) => {
       rest = Buffer.concat([rest, chunk]);
       while (rest.length >= 12 && rest.length >= 12 + rest.readUInt32LE(8)) {
-        const request = rest.readUInt32LE(0);
-        rest = rest.subarray(12 + rest.readUInt32LE(8));
-        asked.push(request);
-        if (request !== GET_FEATURES) continue;
-        const answer = Buffer.alloc(20);
-        answer.writeUInt32LE(request, 0);
-        // Version 1, and an answer.
-        answer.writeUInt32LE(0b101, 4);
-        answer.writeUInt32LE(8, 8);
-        // VIRTIO_F_VERSION_1.
-        answer.writeBigUInt64LE(1n << 32n, 12);
-        socket.write(answer);
+        const [request, length] = [rest.readUInt32LE(0), rest.readUInt32LE(8)];
+        const payload = rest.subarray(12, 12 + length);
+        rest = rest.subarray(12 + length);
+        this.asked.add(request);
+        if (request === GET_FEATURES) socket.write(answerTo(request, FEATURES));
+        if (request === GET_PROTOCOL_FEATURES) socket.write(answerTo(request, 0n));
+        // Firmware that has tried to boot from the NIC lets go of the ring whose number comes first; nothing of it was used.
+        if (request === GET_VRING_BASE) socket.write(answerTo(request, BigInt(payload.readUInt32LE(0))));
       }
     });
-  });
-  await new Promise<void>((resolve, reject) => server.once("error", reject).listen(path, resolve));
-  return server;
+  }
+}
+
+function answerTo(request: number, value: bigint): Buffer {
+  const answer = Buffer.alloc(20);
+  answer.writeUInt32LE(request, 0);
+  answer.writeUInt32LE(ANSWER, 4);
+  answer.writeUInt32LE(8, 8);
+  answer.writeBigUInt64LE(value, 12);
+  return answer;
 }

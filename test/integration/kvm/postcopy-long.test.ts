@@ -115,7 +115,7 @@ describe("a guest that is on its way by post-copy", () => {
   });
 
   it("notices a link that has fallen silent", async () => {
-    await using journey = await Journey.begin({ progressMs: 400, stallMs: 1_000 });
+    await using journey = await Journey.begin({ progressMs: 400, stallMs: 3_000 });
     journey.link.mode = "silent";
     // The source lets go of it; when the link is there again the destination hears of that.
     await waitFor(() => journey.link.connections > 1, { timeoutMs: 60_000, what: "another connection" });

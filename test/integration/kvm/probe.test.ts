@@ -30,6 +30,11 @@ describe("the QEMU that is installed", () => {
       expect(capabilities.devices).toContain(device);
     }
     expect(capabilities.screenshotFormats).toContain("ppm");
+    expect(capabilities.deviceProperties["virtio-balloon-pci"]).toContain("free-page-reporting");
+    expect(capabilities.deviceProperties["pcie-root-port"]).toEqual(
+      expect.arrayContaining(["chassis", "multifunction"]),
+    );
+    expect(capabilities.migrationCapabilities).toEqual(expect.arrayContaining(["multifd", "postcopy-ram"]));
   });
 
   it("runs the probe's guest under TCG", async () => {

@@ -21,6 +21,19 @@ class WireSchema {
     return entity?.["meta-type"] === "command" ? this.#membersOf(entity["arg-type"]) : [];
   }
 
+  /** Members of the result, or of its elements. */
+  resultOf(command: string): string[] {
+    const entity = this.#entities.get(`command:${command}`);
+    if (entity?.["meta-type"] !== "command") return [];
+    const list = this.#entities.get(`array:${entity["ret-type"]}`);
+    return this.#membersOf(list?.["meta-type"] === "array" ? list["element-type"] : entity["ret-type"]);
+  }
+
+  dataOf(event: string): string[] {
+    const entity = this.#entities.get(`event:${event}`);
+    return entity?.["meta-type"] === "event" ? this.#membersOf(entity["arg-type"]) : [];
+  }
+
   #membersOf(type: string): string[] {
     const entity = this.#entities.get(`object:${type}`);
     if (entity?.["meta-type"] !== "object") return [];
@@ -29,19 +42,27 @@ class WireSchema {
   }
 }
 
+type Known = { readonly [name: string]: readonly string[] };
+
 describe("the generated types", () => {
-  it("know every command, argument and event of the QEMU that is installed", async () => {
+  it("know every command, argument, result and event of the QEMU that is installed", async () => {
     await using qemu = await startQemu();
     await using client = await QmpClient.open({ path: qemu.path });
     const wire = new WireSchema(await client.execute("query-qmp-schema"));
-    const known: { readonly [command: string]: readonly string[] } = names.commands;
-    expect(wire.names("command").length).toBeGreaterThan(200);
-    expect(wire.names("command").filter((command) => !(command in known))).toEqual([]);
-    expect(wire.names("event").filter((event) => !names.events.includes(event))).toEqual([]);
-    const missing = wire.names("command").flatMap((command) => {
-      const unknown = wire.argumentsOf(command).filter((argument) => !known[command]?.includes(argument));
-      return unknown.map((argument) => `${command}.${argument}`);
-    });
-    expect(missing).toEqual([]);
+    const [commands, events] = [wire.names("command"), wire.names("event")];
+    expect(commands.length).toBeGreaterThan(200);
+    expect(commands.filter((command) => !(command in names.commands))).toEqual([]);
+    expect(events.filter((event) => !(event in names.events))).toEqual([]);
+    /** What QEMU has and the types have not. */
+    const missing = (all: readonly string[], of: (name: string) => readonly string[], known: Known): string[] =>
+      all.flatMap((name) =>
+        of(name)
+          .filter((member) => known[name]?.includes(member) !== true)
+          .map((member) => `${name}.${member}`),
+      );
+    expect(missing(commands, (name) => wire.argumentsOf(name), names.commands)).toEqual([]);
+    expect(missing(commands, (name) => wire.resultOf(name), names.results)).toEqual([]);
+    expect(missing(events, (name) => wire.dataOf(name), names.events)).toEqual([]);
+    expect(commands.flatMap((name) => wire.resultOf(name)).length).toBeGreaterThan(200);
   });
 });

@@ -23,6 +23,8 @@ export const qemu72: QemuCapabilities = {
   objects: ["chardev-spicevmc", "memory-backend-memfd", "tpm-emulator"],
   accelerators: ["kvm", "tcg"],
   screenshotFormats: ["ppm", "png"],
+  deviceProperties: {},
+  migrationCapabilities: ["multifd", "postcopy-ram", "xbzrle"],
 };
 
 export const qemuArm72: QemuCapabilities = {

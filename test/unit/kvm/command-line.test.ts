@@ -10,6 +10,7 @@ import { checkSupport } from "../../../src/kvm/hardware-check.js";
 import { escapeOption, planCommandLine } from "../../../src/kvm/plan/command-line.js";
 import type { CommandLineRequest, NetworkAccess } from "../../../src/kvm/plan/command-line.js";
 import { machineNamed } from "../../../src/kvm/plan/capabilities.js";
+import { PLANNED_DEVICES, requireDeviceProperties } from "../../../src/kvm/plan/device-properties.js";
 import { planHardware } from "../../../src/kvm/plan/hardware.js";
 import { qemu72, qemuArm72, wholeHost } from "./capabilities.js";
 
@@ -81,6 +82,31 @@ describe("the command line of a guest", () => {
   it("is the same each time", () => {
     const input = JSON.parse(readFileSync(join(folder, "q35.json"), "utf8")) as Case;
     expect(plan(input)).toEqual(plan(input));
+  });
+});
+
+describe("the properties of devices", () => {
+  const { args } = plan(JSON.parse(readFileSync(join(folder, "hw-spice.json"), "utf8")) as Case);
+  const having = (...names: readonly string[]) => ({ deviceProperties: { "virtio-balloon-pci": names } });
+
+  it("are those that QEMU says its device has; those of a device that it was not asked about are its own business", () => {
+    requireDeviceProperties(args, { deviceProperties: {} });
+    requireDeviceProperties(args, having("addr", "deflate-on-oom", "free-page-reporting"));
+    const lacking: unknown = expect.objectContaining({
+      code: "NOT_SUPPORTED",
+      capability: "virtio-balloon-pci.free-page-reporting",
+    });
+    expect(() => requireDeviceProperties(args, having("addr", "deflate-on-oom"))).toThrow(lacking);
+  });
+
+  it("are asked for of every device that a plan has", () => {
+    const drivers = cases.flatMap((name) => {
+      const planned = plan(JSON.parse(readFileSync(join(folder, `${name}.json`), "utf8")) as Case).args;
+      const devices = planned.filter((argument, index) => planned[index - 1] === "-device" && argument.startsWith("{"));
+      return devices.map((device) => (JSON.parse(device) as { driver: string }).driver);
+    });
+    // An operator's own.
+    expect([...new Set(drivers)].filter((driver) => !PLANNED_DEVICES.has(driver))).toEqual(["edu"]);
   });
 });
 

@@ -3,7 +3,7 @@ import { createServer } from "node:net";
 import type { Server, Socket } from "node:net";
 import { connect } from "node:net";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { ConsoleStream } from "../../../src/kvm/console/console-stream.js";
+import { ConsoleStream } from "../../../src/host/index.js";
 import { temporaryDirectory } from "../../lab/temporary-directory.js";
 import type { TemporaryDirectory } from "../../lab/temporary-directory.js";
 import { waitFor } from "../../lab/wait-for.js";

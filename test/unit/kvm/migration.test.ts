@@ -4,7 +4,12 @@ import { QmpCommandError } from "../../../src/qmp/index.js";
 import { fitsSocket, nbdListener, nbdServer, uriOf, waitOnPort } from "../../../src/kvm/migration/addresses.js";
 import { expectedGuest } from "../../../src/kvm/migration/incoming.js";
 import { beginConvergence, converge, downtimeLimit, progressOf } from "../../../src/kvm/migration/progress.js";
-import { agreedParameters, incomingCapabilities, outgoingCapabilities } from "../../../src/kvm/migration/settings.js";
+import {
+  agreedParameters,
+  incomingCapabilities,
+  requireCapabilities,
+  outgoingCapabilities,
+} from "../../../src/kvm/migration/settings.js";
 import { mustStandStill } from "../../../src/kvm/migration/still-copy.js";
 import {
   asJson,
@@ -84,6 +89,19 @@ describe("settings", () => {
       "multifd-channels": 2,
       "multifd-compression": "none",
     });
+  });
+
+  it("are those that QEMU has", () => {
+    const usual = ["events", "late-block-activate", "pause-before-switchover", "return-path"];
+    requireCapabilities({ multifdChannels: 0, compression: "none" }, usual);
+    requireCapabilities({ multifdChannels: 2, compression: "zstd" }, [...usual, "multifd"]);
+    for (const [options, capability] of [
+      [{ multifdChannels: 2, compression: "none" }, "migration multifd"],
+      [{ multifdChannels: 0, compression: "xbzrle" }, "migration xbzrle"],
+    ] as const)
+      expect(() => requireCapabilities(options, usual)).toThrow(
+        expect.objectContaining({ code: "NOT_SUPPORTED", capability }) as Error,
+      );
   });
 
   it("have a guest stand still where QEMU does not notice all that it writes", () => {

@@ -25,13 +25,14 @@ class ScriptedMigration {
   error: string | undefined;
   pass = 0;
   remaining = 100;
+  transferred = 10;
   readonly #fake: FakeCore;
 
   constructor(fake: FakeCore) {
     this.#fake = fake;
     const { server } = fake;
     const ram = (): object => ({
-      ...{ total: 1000, transferred: 10, remaining: this.remaining, "dirty-sync-count": this.pass },
+      ...{ total: 1000, transferred: this.transferred, remaining: this.remaining, "dirty-sync-count": this.pass },
       ...{ "dirty-pages-rate": 1, "page-size": 4096 },
     });
     const said = (): object => ({
@@ -212,6 +213,45 @@ describe("a migration", () => {
     expect(limits.slice(0, 4)).toEqual([50, 100, 150, 200]);
     expect(new Set(seen.map(({ phase }) => phase))).toEqual(new Set(["preparing", "memory"]));
     expect(phases()).toEqual(["outgoing", undefined]);
+  });
+
+  it("ends when nothing goes to the destination any more, and not while something does or QEMU says nothing", async () => {
+    Object.assign(fake.core.host, { timeouts: { ...fake.core.host.timeouts, stallMs: 200 } });
+    const begun = (status: string): void => {
+      qemu.answer = (command) => {
+        if (command === "migrate") qemu.status = status;
+        if (command === "migrate_cancel") queueMicrotask(() => qemu.become("cancelled"));
+        return {};
+      };
+    };
+    const silent = { code: "MIGRATION_FAILED", retryable: true, message: expect.stringContaining("200 ms") as string };
+    // Both while it is being reached and later.
+    for (const status of ["setup", "active"]) {
+      begun(status);
+      qemu.executed.length = 0;
+      await expect(migrateGuest(fake.core, request(), {})).rejects.toMatchObject(silent);
+      expect(qemu.executed).toContain("migrate_cancel");
+      expect([fake.core.powerState, fake.core.state.migration]).toEqual(["running", undefined]);
+    }
+    // It goes on as long as another byte goes, and QEMU may keep silent for as long as it likes.
+    begun("active");
+    const looks: number[] = [];
+    const clock = fake.core.host.clock;
+    let away = 0;
+    Object.assign(fake.core.host, {
+      clock: Object.assign(Object.create(clock) as object, { monotonic: () => clock.monotonic() + away }),
+    });
+    const onMigrationProgress = ({ phase }: MigrationProgress): void => {
+      if (phase !== "memory") return;
+      looks.push(looks.length);
+      away += 10_000;
+      if (looks.length % 3 === 0) qemu.transferred++;
+      if (looks.length === 30) qemu.become("pre-switchover");
+    };
+    const keep = (): Promise<void> => Promise.reject(new Error("enough"));
+    await expect(
+      migrateGuest(fake.core, request(), { onMigrationProgress, beforeSwitchover: keep }),
+    ).rejects.toMatchObject({ detail: "enough" });
   });
 
   it.each([

@@ -77,7 +77,10 @@ describe("the generator of QAPI types", () => {
   });
 
   it("unites releases: what not all of them have is optional, and says so", () => {
-    const older = model("1.0", "{ 'command': 'set', 'data': { 'a': 'str', 'b': 'int32' } } { 'command': 'gone' }");
+    const older = model(
+      "1.0",
+      "{ 'command': 'set', 'data': { 'a': 'str', 'b': 'int32' } } { 'command': 'gone', 'features': ['unstable'] }",
+    );
     const newer = model(
       "2.0",
       `{ 'struct': 'Args', 'data': { 'a': 'str', 'c': 'str' } }
@@ -89,10 +92,12 @@ describe("the generator of QAPI types", () => {
     expect(text).toContain("readonly c?: string | undefined;");
     expect(text).toContain("Of QEMU 1.0 and 2.0 only in 1.0.");
     expect(text).toContain("@deprecated");
+    expect(text).toContain("@experimental");
     expect(namesOf(mergeModels([older, newer]))).toEqual({
       versions: ["1.0", "2.0"],
       commands: { gone: [], set: ["a", "b", "c"] },
-      events: [],
+      results: {},
+      events: {},
     });
   });
 

@@ -189,7 +189,7 @@ describe("importing a guest", () => {
   });
 
   it("of 2.16", () => {
-    const { definition } = importGanetiRuntime(analyzeSerializedRuntime(runtime("2.16-hvinfo")), {
+    const { definition, notes } = importGanetiRuntime(analyzeSerializedRuntime(runtime("2.16-hvinfo")), {
       backendOf: () => ({ type: "user" }),
     });
     expect(definition).toMatchObject({
@@ -209,13 +209,25 @@ describe("importing a guest", () => {
           },
         },
         memory: { backing: "file", directory: "/dev/hugepages", preallocated: true },
-        spice: { address: "10.0.0.5", port: 11005, imageCompression: "quic", agent: true },
+        spice: {
+          address: "10.0.0.5",
+          port: 11005,
+          passwordRequired: true,
+          imageCompression: "quic",
+          jpegCompression: "never",
+          zlibGlzCompression: "auto",
+          streamingVideo: "filter",
+          playbackCompression: false,
+          agent: true,
+        },
         sound: { model: "ich6", backend: "spice" },
         video: { model: "qxl" },
         scsiController: "virtio-scsi",
         onReboot: "poweroff",
       },
     });
+    // Where the certificate is, and what may be used with it, is to be said anew.
+    expect(notes.filter((note) => note.includes("SPICE"))).toHaveLength(2);
   });
 
   it("of the first releases, whose kernel QEMU loaded", () => {

@@ -1,0 +1,32 @@
+/** Noticing that nothing goes to the destination any more: QEMU would wait for it for a quarter of an hour. */
+import { MigrationError } from "../../driver/index.js";
+import type { Qapi } from "../../qmp/index.js";
+import type { GuestCore } from "../guest-core.js";
+
+/** Of one connection over which memory goes. Time in which QEMU gave no answer does not count: it may have stood still as a whole. */
+export class StallWatch {
+  readonly #core: Pick<GuestCore, "host" | "instance">;
+  #seen = "";
+  #lookedAt = 0;
+  #idleMs = 0;
+
+  constructor(core: Pick<GuestCore, "host" | "instance">) {
+    this.#core = core;
+  }
+
+  /**
+   * One look at what QEMU says.
+   * @throws MigrationError when it has said the same for `stallMs`
+   */
+  look({ status, ram }: Qapi.MigrationInfo): void {
+    const { instance, host } = this.#core;
+    const { stallMs, progressMs } = host.timeouts;
+    const now = host.clock.monotonic();
+    const seen = `${status ?? "none"} ${ram?.transferred ?? 0} ${ram?.["dirty-sync-count"] ?? 0}`;
+    this.#idleMs = seen === this.#seen ? this.#idleMs + Math.min(now - this.#lookedAt, 2 * progressMs) : 0;
+    this.#seen = seen;
+    this.#lookedAt = now;
+    if (this.#idleMs >= stallMs)
+      throw new MigrationError(`nothing has gone to the destination for ${stallMs} ms`, { instance });
+  }
+}
