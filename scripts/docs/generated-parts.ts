@@ -12,6 +12,8 @@ import * as network from "hypervise/network";
 import * as qmp from "hypervise/qmp";
 import * as storage from "hypervise/storage";
 import * as testing from "hypervise/testing";
+import { defaultHostTimeouts } from "../../src/host/index.js";
+import { DEFAULT_LIBVIRT_HYPERVISOR_TIMEOUTS } from "../../src/libvirt/driver/timeouts.js";
 
 const source = fileURLToPath(new URL("../../src/", import.meta.url));
 
@@ -30,19 +32,65 @@ const PARTS: Readonly<Record<string, () => string>> = {
   "facet-methods": methodTable,
   errors: errorTables,
   transitions: () => main.LIFECYCLE_TRANSITIONS.map((name) => `\`${name}\``).join(", "),
-  "driver-timeouts": () => timeoutTable("driver/timeouts.ts", "DriverTimeouts", main.DEFAULT_TIMEOUTS),
-  "kvm-timeouts": () => timeoutTable("kvm/timeouts.ts", "KvmTimeouts", kvm.DEFAULT_KVM_TIMEOUTS),
-  "qmp-timeouts": () => timeoutTable("qmp/timeouts.ts", "QmpTimeouts", qmp.DEFAULT_QMP_TIMEOUTS),
-  "libvirt-timeouts": () =>
-    timeoutTable("libvirt/rpc/timeouts.ts", "LibvirtTimeouts", libvirt.DEFAULT_LIBVIRT_TIMEOUTS),
-  "nwfilter-timeouts": () =>
-    timeoutTable(
-      "firewall/nwfilter/nwfilter-firewall-driver.ts",
-      "NwfilterTimeouts",
-      firewall.DEFAULT_NWFILTER_TIMEOUTS,
-    ),
-  "agent-timeouts": () => timeoutTable("qmp/timeouts.ts", "GuestAgentTimeouts", qmp.DEFAULT_GUEST_AGENT_TIMEOUTS),
+  ...Object.fromEntries(Object.entries(timeoutTables()).map(([part, of]) => [part, () => timeoutTable(of)])),
 };
+
+interface TimeoutTable {
+  /** The file that declares it, below `src`. */
+  readonly path: string;
+  readonly name: string;
+  readonly defaults: object;
+}
+
+/** The tables of docs/timeouts.md, by their parts' names. */
+export function timeoutTables(): Readonly<Record<string, TimeoutTable>> {
+  return {
+    "driver-timeouts": { path: "driver/timeouts.ts", name: "DriverTimeouts", defaults: main.DEFAULT_TIMEOUTS },
+    "kvm-timeouts": { path: "kvm/timeouts.ts", name: "KvmTimeouts", defaults: kvm.DEFAULT_KVM_TIMEOUTS },
+    "qmp-timeouts": { path: "qmp/timeouts.ts", name: "QmpTimeouts", defaults: qmp.DEFAULT_QMP_TIMEOUTS },
+    "agent-timeouts": {
+      path: "qmp/timeouts.ts",
+      name: "GuestAgentTimeouts",
+      defaults: qmp.DEFAULT_GUEST_AGENT_TIMEOUTS,
+    },
+    "libvirt-timeouts": {
+      path: "libvirt/rpc/timeouts.ts",
+      name: "LibvirtTimeouts",
+      defaults: libvirt.DEFAULT_LIBVIRT_TIMEOUTS,
+    },
+    "libvirt-driver-timeouts": {
+      path: "libvirt/driver/timeouts.ts",
+      name: "LibvirtHypervisorTimeouts",
+      defaults: DEFAULT_LIBVIRT_HYPERVISOR_TIMEOUTS,
+    },
+    "nwfilter-timeouts": {
+      path: "firewall/nwfilter/nwfilter-firewall-driver.ts",
+      name: "NwfilterTimeouts",
+      defaults: firewall.DEFAULT_NWFILTER_TIMEOUTS,
+    },
+    "dhcp-timeouts": {
+      path: "network/dhcp/dhcp-timeouts.ts",
+      name: "DhcpTimeouts",
+      defaults: network.defaultDhcpTimeouts,
+    },
+    "postgres-timeouts": {
+      path: "network/store/postgres/postgres-network-store.ts",
+      name: "PostgresTimeouts",
+      defaults: network.DEFAULT_POSTGRES_TIMEOUTS,
+    },
+    "host-timeouts": { path: "host/timeouts.ts", name: "HostTimeouts", defaults: defaultHostTimeouts },
+  };
+}
+
+/** The interfaces of waits that the sources declare, by the files that declare them. */
+export function timeoutInterfaces(): readonly Pick<TimeoutTable, "path" | "name">[] {
+  const files = readdirSync(source, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith(".ts"));
+  return files.flatMap((path) =>
+    [...readFileSync(join(source, path), "utf8").matchAll(/^export interface (\w*Timeouts) \{/gm)].map(
+      ([, name = ""]) => ({ path, name }),
+    ),
+  );
+}
 
 /** A document with its generated parts as the code has them now. @throws Error for a part that is not known or has no end */
 export function withGeneratedParts(document: string): string {
@@ -71,7 +119,15 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
 const DRIVERS = {
   fake: main.capabilitiesOf(FAKE_PRESETS.full.features),
   kvm: main.capabilitiesOf(new Set(kvm.KVM_FEATURES)),
+  libvirt: main.capabilitiesOf(new Set(libvirt.LIBVIRT_FEATURES.qemu)),
+  containers: main.capabilitiesOf(new Set(libvirt.LIBVIRT_FEATURES.lxc)),
 } as const;
+
+const DRIVER_NAMES = ["`FakeDriver`", "`KvmDriver`", "`LibvirtDriver`, QEMU", "LXC"];
+
+function marks(has: (driver: main.DriverCapabilities) => boolean): readonly string[] {
+  return Object.values(DRIVERS).map((driver) => mark(has(driver)));
+}
 
 function mark(has: boolean): string {
   return has ? "yes" : "–";
@@ -81,10 +137,9 @@ function facetTable(): string {
   const rows = main.FACET_NAMES.map((name) => [
     `\`${name}\``,
     FACET_WORDS[name],
-    mark(DRIVERS.fake.facets[name]),
-    mark(DRIVERS.kvm.facets[name]),
+    ...marks(({ facets }) => facets[name]),
   ]);
-  return table(["facet", "what it does", "`FakeDriver`", "`KvmDriver`"], rows);
+  return table(["facet", "what it does", ...DRIVER_NAMES], rows);
 }
 
 const FACET_WORDS: Readonly<Record<main.FacetName, string>> = {
@@ -129,8 +184,8 @@ const FACET_WORDS: Readonly<Record<main.FacetName, string>> = {
 function flagTable(): string {
   const names = Object.keys(DRIVERS.fake.flags) as (keyof main.DriverFlags)[];
   return table(
-    ["flag", "`FakeDriver`", "`KvmDriver`"],
-    names.map((name) => [`\`${name}\``, mark(DRIVERS.fake.flags[name]), mark(DRIVERS.kvm.flags[name])]),
+    ["flag", ...DRIVER_NAMES],
+    names.map((name) => [`\`${name}\``, ...marks(({ flags }) => flags[name])]),
   );
 }
 
@@ -243,7 +298,7 @@ function order(titles: Readonly<Record<string, string>>, room: string): number {
 }
 
 /** What each wait is for stands in the interface, how long it is in the defaults. */
-function timeoutTable(path: string, name: string, defaults: object): string {
+function timeoutTable({ path, name, defaults }: TimeoutTable): string {
   const text = readFileSync(join(source, path), "utf8");
   const [, body = ""] = new RegExp(`export interface ${name} \\{([^]*?)\\n\\}`).exec(text) ?? [];
   const words = new Map<string, string>();

@@ -16,6 +16,8 @@ export interface ConsoleAddress {
   readonly tlsPort?: number;
   /** Path of a UNIX socket on the driver's host. */
   readonly socketPath?: string;
+  /** Path of a pseudo terminal on the driver's host; of serial consoles. */
+  readonly ttyPath?: string;
 }
 
 export interface Screenshot {

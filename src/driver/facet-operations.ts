@@ -6,6 +6,7 @@ import { backup } from "./operations/backup.js";
 import {
   blockStats,
   getAllBandwidthCounters,
+  getAllDiagnostics,
   getAllVolumeUsage,
   getDiagnostics,
   interfaceStats,
@@ -127,7 +128,14 @@ export const FACET_OPERATIONS: FacetOperations = {
   serialConsole: { getSerialConsole },
   screenshots: { takeScreenshot },
   guestAgent: { setAdminPassword, injectFile, readGuestFile, execInGuest, getGuestInterfaces },
-  statistics: { getDiagnostics, blockStats, interfaceStats, getAllBandwidthCounters, getAllVolumeUsage },
+  statistics: {
+    getDiagnostics,
+    getAllDiagnostics,
+    blockStats,
+    interfaceStats,
+    getAllBandwidthCounters,
+    getAllVolumeUsage,
+  },
   crashDump: { triggerCrashDump },
   firewall: {
     ensureFilteringRulesForInstance,

@@ -108,7 +108,14 @@ export const FACET_METHODS = {
   serialConsole: ["getSerialConsole"],
   screenshots: ["takeScreenshot"],
   guestAgent: ["setAdminPassword", "injectFile", "readGuestFile", "execInGuest", "getGuestInterfaces"],
-  statistics: ["getDiagnostics", "blockStats", "interfaceStats", "getAllBandwidthCounters", "getAllVolumeUsage"],
+  statistics: [
+    "getDiagnostics",
+    "getAllDiagnostics",
+    "blockStats",
+    "interfaceStats",
+    "getAllBandwidthCounters",
+    "getAllVolumeUsage",
+  ],
   crashDump: ["triggerCrashDump"],
   firewall: [
     "ensureFilteringRulesForInstance",

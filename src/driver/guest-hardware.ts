@@ -110,6 +110,8 @@ export interface GuestVnc extends GraphicsListener {
 }
 
 export interface GuestSpice extends GraphicsListener {
+  /** OpenSSL's list of ciphers up to TLS 1.2, `ECDHE+AESGCM:!aNULL`. With `tlsDirectory`; default: the SPICE server's own. Not every hypervisor can. */
+  readonly tlsCiphers?: string;
   /** Nobody gets in before `setConsolePassword`. Default false. */
   readonly passwordRequired?: boolean;
   readonly imageCompression?: "auto-glz" | "auto-lz" | "quic" | "glz" | "lz" | "off";

@@ -113,16 +113,18 @@ function checkUefi({ uefi }: GuestHardware, firmware: Firmware, path: string): v
 }
 
 function checkListener(
-  listener: (GraphicsListener & { readonly verifyClients?: boolean }) | undefined,
+  listener: (GraphicsListener & { readonly verifyClients?: boolean; readonly tlsCiphers?: string }) | undefined,
   path: string,
 ): void {
   if (listener === undefined) return;
-  const { address, port, tlsDirectory, verifyClients } = listener;
+  const { address, port, tlsDirectory, verifyClients, tlsCiphers } = listener;
   if (address === undefined && port !== undefined) throw invalid(`${path}.port`, port, "absent without address");
   if (address === undefined && tlsDirectory !== undefined)
     throw invalid(`${path}.tlsDirectory`, tlsDirectory, "absent without address");
   if (verifyClients === true && tlsDirectory === undefined)
     throw invalid(`${path}.verifyClients`, verifyClients, "false or absent without tlsDirectory");
+  if (tlsCiphers !== undefined && tlsDirectory === undefined)
+    throw invalid(`${path}.tlsCiphers`, tlsCiphers, "absent without tlsDirectory");
 }
 
 function checkRest(hardware: GuestHardware, path: string): void {

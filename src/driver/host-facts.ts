@@ -23,6 +23,8 @@ export interface HostFacts {
   readonly hypervisorType: string;
   /** major * 1,000,000 + minor * 1,000 + micro. */
   readonly hypervisorVersion: number;
+  /** Of what the hypervisor is driven by, such as libvirt, in the same form; absent where it is driven directly. */
+  readonly libraryVersion?: number;
   readonly cpu: CpuModel;
   /** Hardware threads that guests may use. */
   readonly vcpus: number;
@@ -47,6 +49,7 @@ export interface AvailableResource {
   readonly hostname: string;
   readonly hypervisorType: string;
   readonly hypervisorVersion: number;
+  readonly libraryVersion?: number;
   readonly cpu: CpuModel;
   readonly vcpus: number;
   /** vCPUs of guests in memory. */

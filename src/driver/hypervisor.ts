@@ -1,11 +1,12 @@
 /** The host half of the seam between the shared choreography and one hypervisor: mechanism only, no order of steps, no undoing. */
 import type { Clock, CommonOptions } from "../core/index.js";
 import type { SecretStore } from "../storage/index.js";
-import type { Guest } from "./guest.js";
+import type { Guest, GuestInfo } from "./guest.js";
 import type { GuestDefinition } from "./guest-definition.js";
 import type { CpuComparison } from "./facets/host.js";
 import type { CpuModel, HostCpuStatistics, HostFacts } from "./host-facts.js";
 import type { Flavor } from "./instance-spec.js";
+import type { GuestStatistics } from "./statistics.js";
 import type { HypervisorFeature } from "./hypervisor-features.js";
 import type { EventCause, LifecycleTransition } from "./events.js";
 import type { IncomingMigration, IncomingMigrationRequest } from "./guest-migration.js";
@@ -71,6 +72,12 @@ export interface Hypervisor {
 
   /** Feature `hostCpuStatistics`. */
   hostCpuStatistics?(options?: CommonOptions): Promise<HostCpuStatistics>;
+
+  /** What all guests are doing, by their uuids, in fewer calls than one by one. Never waits on a guest. Optional: without it each is asked. */
+  allInfos?(options?: CommonOptions): Promise<ReadonlyMap<string, GuestInfo>>;
+
+  /** Counters of all guests in memory, by their uuids, in fewer calls than one by one; those that do not answer in time are absent. Optional: without it each is asked. */
+  allStatistics?(options?: CommonOptions): Promise<ReadonlyMap<string, GuestStatistics>>;
 
   /** Could a guest that has this CPU run here? Feature `compareCpu`. */
   compareCpu?(cpu: CpuModel, options?: CommonOptions): Promise<CpuComparison>;

@@ -8,7 +8,8 @@ export interface DiskStatistics {
   readonly readBytes: bigint;
   readonly writeRequests: bigint;
   readonly writeBytes: bigint;
-  readonly errors: bigint;
+  /** Absent where they are not counted. */
+  readonly errors?: bigint;
 }
 
 /** Nova's `interface_stats`; receive and transmit as the guest sees them. */

@@ -67,6 +67,7 @@ const vnc = check.object({
 const compression = check.optional(check.oneOf(["auto", "never", "always"]));
 const spice = check.object({
   ...listener,
+  tlsCiphers: check.optional(check.string({ min: 1, max: 1024, pattern: /^[A-Za-z0-9+!@=:_-]+$/ })),
   passwordRequired: check.optional(check.boolean()),
   imageCompression: check.optional(check.oneOf(["auto-glz", "auto-lz", "quic", "glz", "lz", "off"])),
   jpegCompression: compression,

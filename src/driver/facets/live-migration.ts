@@ -57,7 +57,7 @@ export interface LiveMigrationFacet {
   preLiveMigration(instance: InstanceRef, data: LiveMigrateData, options?: OperationOptions): Promise<LiveMigrateData>;
   /**
    * Source: moves the guest. The handle's result resolves when the guest is the destination's and no longer runs here; there it runs when `postLiveMigrationAtDestination` has resolved, at the latest.
-   * It rejects with `MigrationError` or `AbortedError` when it runs here as before. Abortable until the phase `switchover` or `postcopy`.
+   * So it does for a guest that post-copy has lost on its way, which `postLiveMigrationAtDestination` then says by rejecting with `GuestCrashedError`. It rejects with `MigrationError` or `AbortedError` when it runs here as before. Abortable until the phase `switchover` or `postcopy`.
    */
   liveMigration(instance: InstanceRef, data: LiveMigrateData, options?: LiveMigrationOptions): OperationHandle<void>;
   /** Source: makes the migration under way end. Rejects with `NoActiveMigrationError`. */

@@ -12,6 +12,11 @@ export interface Diagnostics extends GuestStatistics {
 export interface StatisticsFacet {
   /** Everything that is counted of one guest. Rejects with `InstanceNotFoundError`; counters of a stopped guest are absent. */
   getDiagnostics(instance: Pick<InstanceRef, "uuid">, options?: CommonOptions): Promise<Diagnostics>;
+  /** Of all guests in memory, in as few calls as the hypervisor allows; one that does not answer is left out and named in `unanswered`. */
+  getAllDiagnostics(options?: CommonOptions): Promise<{
+    readonly diagnostics: readonly Diagnostics[];
+    readonly unanswered: readonly InstanceRef[];
+  }>;
   /** Rejects with `DiskNotFoundError`, `InvalidStateError` when the guest is not in memory. */
   blockStats(instance: Pick<InstanceRef, "uuid">, diskId: string, options?: CommonOptions): Promise<DiskStatistics>;
   /** Rejects with `InterfaceNotFoundError`, `InvalidStateError` when the guest is not in memory. */

@@ -21,6 +21,7 @@ export function getAvailableResource(host: HostContext, options?: CommonOptions)
       hostname: facts.hostname,
       hypervisorType: facts.hypervisorType,
       hypervisorVersion: facts.hypervisorVersion,
+      ...(facts.libraryVersion === undefined ? {} : { libraryVersion: facts.libraryVersion }),
       cpu: facts.cpu,
       vcpus: facts.vcpus,
       vcpusUsed: running.vcpus,
@@ -88,11 +89,15 @@ async function guestsInMemory(
   host: HostContext,
   signal: AbortSignal,
 ): Promise<{ readonly count: number; readonly vcpus: number }> {
-  const guests = await host.hypervisor.list({ signal });
+  const { hypervisor } = host;
+  const [guests, known] = await Promise.all([
+    hypervisor.list({ signal }),
+    hypervisor.allInfos?.({ signal }).catch(() => undefined),
+  ]);
   const infos = await Promise.all(
     guests.map(async (guest) => {
       try {
-        return await guest.info({ signal });
+        return known?.get(guest.uuid) ?? (await guest.info({ signal }));
       } catch {
         const vcpus = host.records.get(guest.uuid)?.spec.flavor.vcpus ?? 1;
         return { state: "nostate" as const, vcpus };

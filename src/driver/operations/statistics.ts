@@ -23,6 +23,18 @@ export function getDiagnostics(host: HostContext, instance: Named, options?: Com
   });
 }
 
+export function getAllDiagnostics(
+  host: HostContext,
+  options?: CommonOptions,
+): ReturnType<StatisticsFacet["getAllDiagnostics"]> {
+  return runQuery(host, "getAllDiagnostics", options, async (signal) => {
+    const { answered, unanswered } = await statisticsOfAll(host, signal);
+    const hypervisorType = host.hypervisor.type;
+    const diagnostics = answered.map(({ instance, statistics }) => ({ ...statistics, instance, hypervisorType }));
+    return { diagnostics, unanswered };
+  });
+}
+
 export function blockStats(
   host: HostContext,
   instance: Named,
@@ -98,8 +110,33 @@ interface Answered {
   readonly statistics: GuestStatistics;
 }
 
-/** Asks all guests in memory at once; each has its own limit, shorter than the query's, so that the others' answers are in time. */
+/** Asks for all guests in memory by one call, where the hypervisor has that. */
 async function statisticsOfAll(
+  host: HostContext,
+  signal: AbortSignal,
+): Promise<{ readonly answered: readonly Answered[]; readonly unanswered: readonly InstanceRef[] }> {
+  const { hypervisor } = host;
+  if (hypervisor.allStatistics === undefined || hypervisor.allInfos === undefined)
+    return statisticsOfEach(host, signal);
+  const deadline = host.timeouts.queryMs * 0.4;
+  const [guests, found] = await Promise.all([
+    hypervisor.list({ signal }),
+    hypervisor.allStatistics({ signal, deadline }),
+  ]);
+  const rest = guests.filter(({ uuid }) => !found.has(uuid));
+  const infos = rest.length === 0 ? undefined : await hypervisor.allInfos({ signal, deadline });
+  const answered: Answered[] = [];
+  const unanswered: InstanceRef[] = [];
+  for (const { uuid, name } of guests) {
+    const statistics = found.get(uuid);
+    if (statistics !== undefined) answered.push({ instance: { uuid, name }, statistics });
+    else if (isInMemory(infos?.get(uuid)?.state ?? "shutdown")) unanswered.push({ uuid, name });
+  }
+  return { answered, unanswered };
+}
+
+/** Asks all guests in memory at once; each has its own limit, shorter than the query's, so that the others' answers are in time. */
+async function statisticsOfEach(
   host: HostContext,
   signal: AbortSignal,
 ): Promise<{ readonly answered: readonly Answered[]; readonly unanswered: readonly InstanceRef[] }> {

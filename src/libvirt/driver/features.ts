@@ -1,23 +1,56 @@
 /** What a libvirt hypervisor can do, by the kind of its guests and by what its host says of itself. */
 import type { HypervisorFeature } from "../../driver/index.js";
+import { offers } from "./plan/index.js";
 import type { LibvirtHostFacts } from "./plan/index.js";
 
-/** What every kind of guest has. */
-const ALWAYS = ["redefine"] as const satisfies readonly HypervisorFeature[];
+/** What guests of each kind can have, each implemented and tested with real guests of it; a host may have less. Kinds that are not named can be planned, started and stopped. */
+export const LIBVIRT_FEATURES = {
+  qemu: [
+    "redefine",
+    "pause",
+    "reset",
+    "configDrive",
+    "consoleLog",
+    "consoleStream",
+    "serialConsole",
+    "screenshot",
+    "crashDump",
+    "guestAgent",
+    "statistics",
+    "hostCpuStatistics",
+    "suspend",
+    "hotplugDisk",
+    "hotplugNic",
+    "migration",
+    "compareCpu",
+    "hotplugDevice",
+    "hotplugVcpu",
+    "hotplugMemory",
+    "balloon",
+    "changeMedium",
+    "limitDisk",
+    "resizeDisk",
+    "mirrorDisk",
+    "diskSnapshot",
+    "liveDiskCopy",
+    "backup",
+    "dumpMemory",
+    "vncConsole",
+    "spiceConsole",
+    "consolePassword",
+  ],
+  lxc: ["redefine", "pause"],
+} as const satisfies Readonly<Record<string, readonly HypervisorFeature[]>>;
 
-/** Of QEMU guests; each is implemented and tested with real guests. */
-const QEMU = [
-  "pause",
-  "reset",
-  "configDrive",
-  "hotplugDisk",
-  "hotplugNic",
-] as const satisfies readonly HypervisorFeature[];
+/** Parts of QEMU that a build may lack; what libvirt does not say counts as there. */
+const GRAPHICS = { vncConsole: ["vnc"], spiceConsole: ["spice"], consolePassword: ["vnc", "spice"] } as const;
 
-const LXC = ["pause"] as const satisfies readonly HypervisorFeature[];
-
-export function featuresOf({ virtType }: LibvirtHostFacts): ReadonlySet<HypervisorFeature> {
-  if (virtType === "kvm" || virtType === "qemu") return new Set([...ALWAYS, ...QEMU]);
-  if (virtType === "lxc") return new Set([...ALWAYS, ...LXC]);
-  return new Set(ALWAYS);
+export function featuresOf({ virtType, machines }: LibvirtHostFacts): ReadonlySet<HypervisorFeature> {
+  if (virtType === "lxc") return new Set(LIBVIRT_FEATURES.lxc);
+  if (virtType !== "kvm" && virtType !== "qemu") return new Set(["redefine"]);
+  const has = (kind: string): boolean =>
+    machines.length === 0 || machines.some((machine) => offers(machine, "graphics", "type", kind));
+  const isBuiltIn = (feature: HypervisorFeature): boolean =>
+    feature in GRAPHICS ? GRAPHICS[feature as keyof typeof GRAPHICS].some(has) : true;
+  return new Set(LIBVIRT_FEATURES.qemu.filter(isBuiltIn));
 }

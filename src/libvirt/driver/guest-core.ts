@@ -4,7 +4,9 @@ import type { CommonOptions, EventSubscription, InstanceRef } from "../../core/i
 import { InvalidStateError } from "../../driver/index.js";
 import type { GuestDefinition, HypervisorEvent, PowerState } from "../../driver/index.js";
 import type { Domain } from "../rpc/index.js";
+import { WorkTurn } from "./block/work-turn.js";
 import type { GuestSignal } from "./events/guest-signal.js";
+import { DeviceWork } from "./hotplug/device-work.js";
 import type { LibvirtHost } from "./host.js";
 import { AT_REST, isInMemory } from "./power.js";
 import type { GuestView, LifecycleReport } from "./power.js";
@@ -35,12 +37,16 @@ export class GuestCore {
   readonly files: GuestFiles;
   /** Ids of devices whose leaving is no news of the guest. */
   readonly unannounced = new Set<string>();
+  readonly devices = new DeviceWork();
+  /** Work on disks and memory, one at a time. */
+  readonly workTurn = new WorkTurn();
   /** True once the driver has let go of all guests. */
   released = false;
   #state: GuestState;
   #view: GuestView = AT_REST;
   #agentConnected: boolean | undefined;
   #writing: Promise<unknown> = Promise.resolve();
+  readonly #releases: (() => void)[] = [];
   readonly #signals = new EventHub<GuestSignal>({ overflow: () => ({ type: "gap" }) });
 
   constructor(host: LibvirtHost, state: GuestState) {
@@ -160,9 +166,15 @@ export class GuestCore {
     return { signal, deadlineMs: deadline === undefined ? deadlineMs : Math.min(deadline, deadlineMs) };
   }
 
+  /** Done when the driver lets go of the guest. */
+  onRelease(act: () => void): void {
+    this.#releases.push(act);
+  }
+
   /** Lets go of the guest, which runs on: whoever waits gets `ClosedError`. */
   release(): void {
     this.released = true;
+    for (const act of this.#releases.splice(0)) act();
     this.#signals.close();
   }
 

@@ -5,14 +5,18 @@ import { InstanceNotFoundError, InvalidStateError } from "../../driver/index.js"
 import type { GuestDefinition } from "../../driver/index.js";
 import { isLibvirtError } from "../rpc/index.js";
 import type { DomainUndefineFlagsValues } from "../rpc/index.js";
+import { settleLeftWork } from "./block/settle-work.js";
 import { asDriverErrors } from "./errors.js";
 import { GuestCore } from "./guest-core.js";
 import { LibvirtGuest } from "./guest.js";
 import { runsQemu } from "./host.js";
 import type { LibvirtHost } from "./host.js";
+import { watchConsoleLog } from "./console/console-log.js";
+import { settleDevices } from "./hotplug/settle-devices.js";
 import { defineDomain } from "./lifecycle/define.js";
 import { observe, reconcile } from "./lifecycle/reconcile.js";
 import { dropSecrets, provideSecrets, secretUsesOf } from "./secrets.js";
+import { settleLeftSaving } from "./suspend/suspend.js";
 import { GUEST_STATE_VERSION } from "./state/guest-state.js";
 import type { GuestState } from "./state/guest-state.js";
 
@@ -48,12 +52,23 @@ export class GuestRegistry {
 
   /** Takes the guests' states as libvirt has them; nothing of it is news. One that does not answer holds up nobody. */
   async adopt(): Promise<void> {
-    await this.#each((core) => observe(core));
+    await this.#each(async (core) => {
+      await observe(core);
+      await settleLeftSaving(core);
+      await settleDevices(core);
+      await settleLeftWork(core);
+    });
   }
 
   /** Looks after a time without events. */
   async reconcile(): Promise<void> {
-    await this.#each((core) => reconcile(core));
+    await this.#each(async (core) => {
+      await reconcile(core);
+      await settleLeftSaving(core);
+      await settleDevices(core);
+      // It waits for events, which are read when this is done.
+      void settleLeftWork(core);
+    });
   }
 
   /** @throws ConflictError when the uuid or the name is taken; what libvirt refuses. Then nothing is left. */
@@ -77,7 +92,8 @@ export class GuestRegistry {
       try {
         await asDriverErrors({ operation: "define", instance: { uuid, name } }, async () => {
           await provideSecrets(this.#host, uuid, usesOf(definition), options);
-          await defineDomain(core);
+          // Of one that comes from another host libvirt knows when it is brought.
+          if (state.migration === undefined) await defineDomain(core);
         });
       } catch (error) {
         await this.undefine(uuid);
@@ -97,7 +113,7 @@ export class GuestRegistry {
     if (entry === undefined) throw new InstanceNotFoundError(uuid);
     this.#requireFreeName(uuid, name);
     const { core, guest } = entry;
-    requireStopped(core, "redefine");
+    await requireStopped(core, "redefine");
     const before = core.state;
     try {
       await asDriverErrors({ operation: "redefine", instance: { uuid, name } }, async () => {
@@ -120,7 +136,9 @@ export class GuestRegistry {
   async undefine(uuid: string): Promise<void> {
     const core = this.#entries.get(uuid)?.core;
     if (core === undefined && !this.#unreadable.has(uuid)) return this.#host.store.remove(uuid);
-    if (core !== undefined) requireStopped(core, "undefine");
+    if (core !== undefined) await requireStopped(core, "undefine");
+    await core?.devices.idle();
+    if (core !== undefined) await settleLeftWork(core);
     await asDriverErrors({ operation: "undefine" }, () => this.#undefineDomain(uuid, core));
     if (core !== undefined) await dropSecrets(this.#host, uuid, usesOf(core.definition));
     await this.#host.store.remove(uuid);
@@ -154,6 +172,8 @@ export class GuestRegistry {
 
   #add(state: GuestState): Entry {
     const core = new GuestCore(this.#host, state);
+    if (state.migration !== undefined) core.see({ moving: true });
+    core.onRelease(watchConsoleLog(core));
     const entry = { core, guest: new LibvirtGuest(core) };
     this.#entries.set(state.definition.uuid, entry);
     return entry;
@@ -230,7 +250,9 @@ function ignore(error: unknown, kind: "domainNotFound" | "invalidState"): void {
   if (!isLibvirtError(error, kind)) throw error;
 }
 
-function requireStopped(core: GuestCore, operation: string): void {
+/** What libvirt has not told yet, it is asked for. */
+async function requireStopped(core: GuestCore, operation: string): Promise<void> {
+  if (core.inMemory) await asDriverErrors({ operation, instance: core.instance }, () => reconcile(core));
   if (!core.inMemory) return;
   throw new InvalidStateError({
     operation,

@@ -1,28 +1,81 @@
 /** A guest on libvirt: the seam of the driver, each method one mechanism. */
-import type { CommonOptions } from "../../core/index.js";
+import type { Duplex } from "node:stream";
+import type { CommonOptions, JsonObject, Secret } from "../../core/index.js";
 import type {
+  ConsoleAddress,
+  ConsoleLog,
   DetachOptions,
   DetachOutcome,
+  DiskLimits,
+  DiskStatistics,
   Guest,
+  GuestBackupRequest,
+  GuestCheckpoint,
   GuestDefinition,
+  GuestDevice,
   GuestDisk,
   GuestInfo,
+  GuestMigrationOptions,
+  GuestMigrationRequest,
   GuestNic,
+  GuestStatistics,
+  InterfaceStatistics,
+  Screenshot,
+  MemoryDumpFormat,
+  MigrationOutcome,
 } from "../../driver/index.js";
+import type { DiskSource, DiskSourceFormat } from "../../storage/index.js";
+import { backupDisks } from "./block/backup.js";
+import type { BackupOptions } from "./block/backup.js";
+import { deleteCheckpoint, listCheckpoints } from "./block/checkpoints.js";
+import { commitDisk } from "./block/commit.js";
+import { copyDisk } from "./block/copy.js";
+import type { CopyOptions } from "./block/copy.js";
+import { dumpMemory } from "./block/dump.js";
+import type { DumpOptions } from "./block/dump.js";
+import { mirrorDisk } from "./block/mirror.js";
+import { resizeDisk } from "./block/resize.js";
+import { snapshotDisk } from "./block/snapshot.js";
+import { LibvirtGuestAgent } from "./agent/guest-agent.js";
+import { consoleAddress } from "./console/console-address.js";
+import { readConsoleLog } from "./console/console-log.js";
+import { setConsolePassword } from "./console/console-password.js";
+import type { ConsolePasswordOptions } from "./console/console-password.js";
+import { openConsole } from "./console/open-console.js";
+import { takeScreenshot } from "./console/screenshot.js";
 import type { GuestCore } from "./guest-core.js";
-import { attachDisk, attachNic } from "./hotplug/attach.js";
+import { inMemoryCall } from "./in-memory-call.js";
+import { diskStatistics, guestStatistics, interfaceStatistics } from "./statistics/read-statistics.js";
+import { LibvirtSuspend } from "./suspend/suspend.js";
+import { attachDevice, attachDisk, attachNic } from "./hotplug/attach.js";
+import { setBalloon } from "./hotplug/balloon.js";
 import { detachDevice } from "./hotplug/detach.js";
+import { limitDisk } from "./hotplug/limits.js";
+import { changeMedium } from "./hotplug/medium.js";
+import type { ChangeMediumOptions } from "./hotplug/medium.js";
+import { setMemory } from "./hotplug/memory.js";
+import { setVcpus } from "./hotplug/vcpus.js";
+import { runsQemu } from "./host.js";
 import { readInfo } from "./lifecycle/info.js";
 import { startGuest } from "./lifecycle/start.js";
 import type { StartOptions } from "./lifecycle/start.js";
 import { killGuest, requestShutdown, waitUntilStopped } from "./lifecycle/stop.js";
+import { reclaim } from "./migration/conclude.js";
+import { describeGuest } from "./migration/departure.js";
+import { abortMigration, forceCompletion, migrateGuest, migrationOutcome } from "./migration/outgoing.js";
 import { pauseGuest, resetGuest, resumeGuest } from "./lifecycle/vcpus.js";
 
 export class LibvirtGuest implements Guest {
+  /** Of QEMU guests. */
+  readonly agent?: LibvirtGuestAgent;
+  readonly suspend?: LibvirtSuspend;
   readonly #core: GuestCore;
 
   constructor(core: GuestCore) {
     this.#core = core;
+    if (!runsQemu(core.host)) return;
+    this.agent = new LibvirtGuestAgent(core);
+    this.suspend = new LibvirtSuspend(core);
   }
 
   get uuid(): string {
@@ -65,12 +118,109 @@ export class LibvirtGuest implements Guest {
     return attachDisk(this.#core, disk, options);
   }
   detachDisk(diskId: string, options: DetachOptions): Promise<DetachOutcome> {
-    return detachDevice(this.#core, "disk", diskId, options);
+    return detachDevice(this.#core, { kind: "disk", id: diskId }, options);
   }
   attachNic(nic: GuestNic, options: CommonOptions = {}): Promise<void> {
     return attachNic(this.#core, nic, options);
   }
   detachNic(nicId: string, options: DetachOptions): Promise<DetachOutcome> {
-    return detachDevice(this.#core, "nic", nicId, options);
+    return detachDevice(this.#core, { kind: "nic", id: nicId }, options);
+  }
+  attachDevice(device: GuestDevice, options: CommonOptions = {}): Promise<void> {
+    return attachDevice(this.#core, device, options);
+  }
+  detachDevice(id: string, options: DetachOptions): Promise<DetachOutcome> {
+    return detachDevice(this.#core, { kind: "device", id }, options);
+  }
+  setVcpus(vcpus: number, options: CommonOptions = {}): Promise<void> {
+    return setVcpus(this.#core, vcpus, options);
+  }
+  setMemory(memoryMiB: number, options: CommonOptions = {}): Promise<void> {
+    return setMemory(this.#core, memoryMiB, options);
+  }
+  setBalloon(memoryMiB: number, options: CommonOptions = {}): Promise<void> {
+    return setBalloon(this.#core, memoryMiB, options);
+  }
+  describeMigration(): Promise<JsonObject> {
+    return describeGuest(this.#core);
+  }
+  migrate(request: GuestMigrationRequest, options: GuestMigrationOptions = {}): Promise<MigrationOutcome> {
+    return migrateGuest(this.#core, request, options);
+  }
+  abortMigration(): Promise<void> {
+    return abortMigration(this.#core);
+  }
+  migrationOutcome(): Promise<MigrationOutcome | undefined> {
+    return migrationOutcome(this.#core);
+  }
+  reclaimMigration(): Promise<void> {
+    return reclaim(this.#core);
+  }
+  forceCompleteMigration(mode: "postcopy" | "pause"): Promise<void> {
+    return forceCompletion(this.#core, mode);
+  }
+
+  changeMedium(diskId: string, source: DiskSource | undefined, options: ChangeMediumOptions = {}): Promise<void> {
+    return changeMedium(this.#core, diskId, source, options);
+  }
+  limitDisk(diskId: string, limits: DiskLimits, options: CommonOptions = {}): Promise<void> {
+    return limitDisk(this.#core, diskId, limits, options);
+  }
+  resizeDisk(diskId: string, sizeBytes: number, options: CommonOptions = {}): Promise<void> {
+    return resizeDisk(this.#core, diskId, sizeBytes, options);
+  }
+  mirrorDisk(diskId: string, target: DiskSource, options: CommonOptions = {}): Promise<void> {
+    return mirrorDisk(this.#core, diskId, target, options);
+  }
+  copyDisk(diskId: string, path: string, format: DiskSourceFormat, options: CopyOptions = {}): Promise<void> {
+    return copyDisk(this.#core, diskId, path, format, options);
+  }
+  snapshotDisk(diskId: string, overlay: DiskSource, options: CommonOptions = {}): Promise<void> {
+    return snapshotDisk(this.#core, diskId, overlay, options);
+  }
+  commitDisk(diskId: string, base: DiskSource, options: CommonOptions = {}): Promise<void> {
+    return commitDisk(this.#core, diskId, base, options);
+  }
+  backup(request: GuestBackupRequest, options: BackupOptions = {}): Promise<void> {
+    return backupDisks(this.#core, request, options);
+  }
+  async checkpoints(): Promise<readonly GuestCheckpoint[]> {
+    return listCheckpoints(this.#core);
+  }
+  deleteCheckpoint(name: string): Promise<void> {
+    return deleteCheckpoint(this.#core, name);
+  }
+  dumpMemory(path: string, format: MemoryDumpFormat, options: DumpOptions = {}): Promise<void> {
+    return dumpMemory(this.#core, path, format, options);
+  }
+
+  consoleLog(options: CommonOptions & { readonly maxBytes: number }): Promise<ConsoleLog> {
+    return readConsoleLog(this.#core, options.maxBytes);
+  }
+  openConsole(options: CommonOptions = {}): Promise<Duplex> {
+    return openConsole(this.#core, options);
+  }
+  consoleAddress(kind: ConsoleAddress["kind"], options: CommonOptions = {}): Promise<ConsoleAddress> {
+    return consoleAddress(this.#core, kind, options);
+  }
+  setConsolePassword(kind: "vnc" | "spice", password: Secret, options: ConsolePasswordOptions = {}): Promise<void> {
+    return setConsolePassword(this.#core, kind, password, options);
+  }
+  screenshot(options: CommonOptions = {}): Promise<Screenshot> {
+    return takeScreenshot(this.#core, options);
+  }
+  injectNmi(options: CommonOptions = {}): Promise<void> {
+    const core = this.#core;
+    return inMemoryCall(core, "injectNmi", () => core.domain.injectNmi(core.limits(options)));
+  }
+
+  statistics(options: CommonOptions = {}): Promise<GuestStatistics> {
+    return guestStatistics(this.#core, options);
+  }
+  diskStatistics(diskId: string, options: CommonOptions = {}): Promise<DiskStatistics> {
+    return diskStatistics(this.#core, diskId, options);
+  }
+  interfaceStatistics(nicId: string, options: CommonOptions = {}): Promise<InterfaceStatistics> {
+    return interfaceStatistics(this.#core, nicId, options);
   }
 }

@@ -2,12 +2,20 @@
 import { ClosedError, traceMessage } from "../../core/index.js";
 import type { CommonOptions } from "../../core/index.js";
 import type {
+  CpuComparison,
+  CpuModel,
   GuestDefinition,
+  GuestInfo,
+  GuestStatistics,
+  HostCpuStatistics,
   HostFacts,
   Hypervisor,
   HypervisorContext,
   HypervisorFeature,
+  IncomingMigration,
+  IncomingMigrationRequest,
 } from "../../driver/index.js";
+import { InstanceNotFoundError } from "../../driver/index.js";
 import type { FileLock } from "../../host/index.js";
 import { formatDomainXml } from "../xml/index.js";
 import type { DomainXml } from "../xml/index.js";
@@ -16,11 +24,15 @@ import { followEvents } from "./events/event-feed.js";
 import { featuresOf } from "./features.js";
 import { GuestRegistry } from "./guest-registry.js";
 import type { LibvirtGuest } from "./guest.js";
-import { readHostFacts } from "./host-facts.js";
+import { readHostCpuStatistics } from "./host/cpu-statistics.js";
+import { readHostFacts } from "./host/host-facts.js";
 import type { LibvirtHost } from "./host.js";
+import { compareCpu } from "./migration/compare-cpu.js";
+import { dropIncoming, prepareIncoming, takeGuest } from "./migration/incoming.js";
 import { openHost } from "./open-host.js";
 import { resolveOptions } from "./options.js";
 import type { LibvirtHypervisorOptions, ResolvedLibvirtOptions } from "./options.js";
+import { allInfos, allStatistics } from "./statistics/read-statistics.js";
 import { planOnHost } from "./plan-on-host.js";
 
 /** What libvirt would be given. */
@@ -74,6 +86,20 @@ export class LibvirtHypervisor implements Hypervisor {
     return readHostFacts(this.#require().host, options);
   }
 
+  hostCpuStatistics(options: CommonOptions = {}): Promise<HostCpuStatistics> {
+    return readHostCpuStatistics(this.#require().host, options);
+  }
+
+  allInfos(options: CommonOptions = {}): Promise<ReadonlyMap<string, GuestInfo>> {
+    const { host, guests } = this.#require();
+    return allInfos(host, guests.cores(), options);
+  }
+
+  allStatistics(options: CommonOptions = {}): Promise<ReadonlyMap<string, GuestStatistics>> {
+    const { host, guests } = this.#require();
+    return allStatistics(host, guests.cores(), options);
+  }
+
   check(definition: GuestDefinition): void {
     planOnHost(this.#require().host, definition);
   }
@@ -98,6 +124,36 @@ export class LibvirtHypervisor implements Hypervisor {
 
   async undefine(uuid: string): Promise<void> {
     await this.#require().guests.undefine(uuid);
+  }
+
+  async prepareIncoming(
+    definition: GuestDefinition,
+    request: IncomingMigrationRequest,
+    options: CommonOptions = {},
+  ): Promise<IncomingMigration> {
+    const { host, guests } = this.#require();
+    return prepareIncoming(host, guests, definition, request, options);
+  }
+
+  async finishIncoming(uuid: string, options: CommonOptions = {}): Promise<LibvirtGuest> {
+    const { guests } = this.#require();
+    const core = guests.core(uuid);
+    const guest = guests.find(uuid);
+    if (core === undefined || guest === undefined) throw new InstanceNotFoundError(uuid);
+    await takeGuest(core, options);
+    return guest;
+  }
+
+  async abortIncoming(uuid: string, options: CommonOptions = {}): Promise<void> {
+    const { guests } = this.#require();
+    const core = guests.core(uuid);
+    if (core === undefined) return;
+    await dropIncoming(core, options);
+    await guests.undefine(uuid);
+  }
+
+  compareCpu(cpu: CpuModel, options: CommonOptions = {}): Promise<CpuComparison> {
+    return compareCpu(this.#require().host, cpu, options);
   }
 
   async find(uuid: string): Promise<LibvirtGuest | undefined> {

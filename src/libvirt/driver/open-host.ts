@@ -10,7 +10,7 @@ import { LibvirtAuthenticationError, LibvirtClient, LibvirtConnectError, Libvirt
 import type { LibvirtHost } from "./host.js";
 import type { ResolvedLibvirtOptions } from "./options.js";
 import type { LibvirtHostFacts } from "./plan/index.js";
-import { readLibvirtHost } from "./read-libvirt-host.js";
+import { readLibvirtHost } from "./host/read-libvirt-host.js";
 import { GuestStore } from "./state/guest-store.js";
 
 /** The file in the state directory that tells other drivers that it is in use. */

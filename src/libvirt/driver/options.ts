@@ -4,6 +4,8 @@ import type { StateStore } from "../../core/index.js";
 import type { LibvirtConnectionOptions } from "../rpc/index.js";
 import { VIRT_TYPES, connectionUriOf } from "./plan/index.js";
 import type { DomainPlanOptions, VirtType } from "./plan/index.js";
+import { resolveMigrationOptions } from "./migration/options.js";
+import type { LibvirtMigrationOptions, ResolvedLibvirtMigration } from "./migration/options.js";
 import { DEFAULT_LIBVIRT_HYPERVISOR_TIMEOUTS } from "./timeouts.js";
 import type { LibvirtHypervisorTimeouts } from "./timeouts.js";
 
@@ -31,6 +33,8 @@ export interface LibvirtHypervisorOptions {
   /** Where the guests' definitions are kept. Default: files in the state directory. */
   readonly state?: StateStore;
   readonly domainDefaults?: LibvirtDomainDefaults;
+  /** How guests get to this host, and from it to others. */
+  readonly migration?: LibvirtMigrationOptions;
   /** What is kept of a guest's console output, in bytes: 64 KiB to 1 GiB. Default 2 MiB. */
   readonly consoleLogBytes?: number;
   readonly timeouts?: Partial<LibvirtHypervisorTimeouts>;
@@ -43,6 +47,7 @@ export interface ResolvedLibvirtOptions {
   readonly connection: LibvirtConnectionOptions;
   readonly state: StateStore | undefined;
   readonly domainDefaults: LibvirtDomainDefaults;
+  readonly migration: ResolvedLibvirtMigration;
   readonly consoleLogBytes: number;
   readonly timeouts: LibvirtHypervisorTimeouts;
 }
@@ -59,7 +64,7 @@ const shape = check.object({
 
 /** @throws InvalidArgumentError that names the bad option */
 export function resolveOptions(options: LibvirtHypervisorOptions): ResolvedLibvirtOptions {
-  const { timeouts = {}, connection = {}, state, domainDefaults = {}, ...rest } = options;
+  const { timeouts = {}, connection = {}, state, domainDefaults = {}, migration, ...rest } = options;
   const { uri, ...resolved } = shape(rest, "options");
   const given = Object.fromEntries(Object.entries(timeouts).filter(([, value]) => value !== undefined));
   for (const [name, value] of Object.entries(given))
@@ -71,6 +76,7 @@ export function resolveOptions(options: LibvirtHypervisorOptions): ResolvedLibvi
     connection: { reconnect: { giveUpAfterMs: FOR_EVER_MS }, ...connection },
     state,
     domainDefaults,
+    migration: resolveMigrationOptions(migration),
     timeouts: { ...DEFAULT_LIBVIRT_HYPERVISOR_TIMEOUTS, ...given },
   };
 }

@@ -1,6 +1,7 @@
 /** A guest's domain on this host: the planner, given what only the host and the guest's state know. */
 import type { GuestDefinition } from "../../driver/index.js";
 import type { DomainXml } from "../xml/index.js";
+import { containerFilesOf } from "./container-files.js";
 import type { LibvirtHost } from "./host.js";
 import { planDomain } from "./plan/index.js";
 import type { DomainPlanOptions } from "./plan/index.js";
@@ -14,11 +15,12 @@ export function planOptionsOf(
   definition: GuestDefinition,
   { machineType, generationId }: Pick<GuestState, "machineType" | "generationId"> = {},
 ): DomainPlanOptions {
-  const { consoleLog } = host.store.files(definition.uuid);
+  const files = host.store.files(definition.uuid);
   return {
     ...host.options.domainDefaults,
     secretUuids: secretUuidsOf(definition),
-    ...(runsQemu(host) ? { consoleLogPath: consoleLog } : {}),
+    ...(runsQemu(host) ? { consoleLogPath: files.consoleLog } : {}),
+    ...(host.options.virtType === "lxc" ? { containerFiles: containerFilesOf(definition, files) } : {}),
     ...(machineType === undefined ? {} : { machineType }),
     ...(generationId === undefined ? {} : { generationId }),
   };

@@ -97,7 +97,9 @@ export function interpretLifecycle(
 }
 
 function onStarted(view: GuestView, detail: number): LifecycleStep {
-  const next: GuestView = { ...AT_REST, starting: view.starting, moving: view.moving, state: "running" };
+  // One that comes from another host stands still until all of it is here.
+  const state = detail === Started.migrated ? "paused" : "running";
+  const next: GuestView = { ...AT_REST, starting: view.starting, moving: view.moving, state };
   if (view.starting) return { view: { ...next, startTold: true } };
   // What is known already was read in the meantime.
   if (view.moving || view.state === "running") return { view: next };
@@ -136,10 +138,9 @@ function shutdownCause({ shutdownAsked }: GuestView, detail: number): EventCause
 }
 
 function stepTo(view: GuestView, state: PowerState, report: LifecycleReport): LifecycleStep {
-  const next: GuestView = { ...view, state };
-  // A guest that powers off is stopped on its way, and libvirt resumes one before it says that it has started.
+  // libvirt tells that a guest was resumed before it tells that it was started.
+  if (!view.starting && !view.moving && !isInMemory(view.state)) return { view };
+  // A guest that powers off is stopped on its way.
   const quiet = view.starting || view.moving || view.state === state || view.shutdownBy !== undefined;
-  if (quiet) return { view: next };
-  if (view.state === "shutdown" || view.state === "suspended") return { view: next };
-  return { view: next, report };
+  return { view: { ...view, state }, ...(quiet ? {} : { report }) };
 }

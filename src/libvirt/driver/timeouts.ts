@@ -25,6 +25,8 @@ export interface LibvirtHypervisorTimeouts {
   readonly migrationMs: number;
   /** From the end of a migration on the source until the guest stands ready on the destination. */
   readonly arrivalMs: number;
+  /** Without a sign of progress, after which a migration has failed. */
+  readonly stallMs: number;
   /** From asking for a job's or a migration's end until it has ended. */
   readonly cancelMs: number;
   /** How often libvirt is asked how far a job is: of that it tells nothing by itself. */
@@ -34,7 +36,7 @@ export interface LibvirtHypervisorTimeouts {
 export const DEFAULT_LIBVIRT_HYPERVISOR_TIMEOUTS: LibvirtHypervisorTimeouts = Object.freeze({
   openMs: 60_000,
   startMs: 120_000,
-  queryMs: 5_000,
+  queryMs: 3_000,
   callMs: 60_000,
   killMs: 30_000,
   letGoMs: 30_000,
@@ -44,6 +46,7 @@ export const DEFAULT_LIBVIRT_HYPERVISOR_TIMEOUTS: LibvirtHypervisorTimeouts = Ob
   jobMs: 86_400_000,
   migrationMs: 86_400_000,
   arrivalMs: 60_000,
+  stallMs: 30_000,
   cancelMs: 30_000,
   progressMs: 500,
 });

@@ -32,6 +32,11 @@ export const statisticsContract: ContractPart = (context, it) => {
       async (instance) => {
         const { unanswered } = await context.driver.getAllBandwidthCounters();
         assert.deepEqual(unanswered, []);
+        const all = await context.driver.getAllDiagnostics();
+        assert.deepEqual(all.unanswered, []);
+        const [own] = all.diagnostics.filter((one) => one.instance.uuid === instance.uuid);
+        assert.equal(own?.state, "running");
+        assert(own.disks.some(({ id }) => id === "root"));
         const { usage } = await context.driver.getAllVolumeUsage();
         if (volume !== undefined)
           assert(usage.some((entry) => entry.instance.uuid === instance.uuid && entry.volumeId === volume.volumeId));

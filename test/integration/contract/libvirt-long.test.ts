@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, mkdtemp, readFile, truncate, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, it } from "vitest";
 import { MemorySecurityGroupSource, NftablesFirewallDriver } from "../../../src/firewall/index.js";
@@ -10,19 +10,46 @@ import { defineContractSuite } from "../../../src/testing/contract/index.js";
 import type { ContractSubject } from "../../../src/testing/contract/index.js";
 import { collectResidue, createBridge, testGuest, waitFor } from "../../lab/index.js";
 import { startLibvirtHost } from "../../lab/libvirt-host.js";
+import type { LabLibvirtHost } from "../../lab/libvirt-host.js";
 import { isAlive, qemuProcess } from "./qemu-process.js";
 import { waitUntilReady } from "./wait-until-ready.js";
 
 const FACETS = [
   "pause",
   "volumes",
+  "volumeExtend",
+  "volumeSwap",
+  "volumeSnapshots",
+  "backups",
+  "memoryDump",
   "interfaces",
+  "diskLimits",
+  "removableMedia",
+  "devices",
+  "balloon",
+  "memoryHotplug",
+  "vcpuHotplug",
   "snapshots",
   "rescue",
   "resize",
   "rebuild",
   "firewall",
   "imageCache",
+  "consoleOutput",
+  "consoleStream",
+  "serialConsole",
+  "vncConsole",
+  "spiceConsole",
+  "consolePasswords",
+  "screenshots",
+  "guestAgent",
+  "quiesce",
+  "statistics",
+  "crashDump",
+  "suspend",
+  "hostCpuStatistics",
+  "compareCpu",
+  "liveMigration",
 ] as const;
 
 const SUBNET = "10.78.0.0/24";
@@ -52,6 +79,18 @@ async function openLibvirt(): Promise<ContractSubject> {
   // What stands as long as the host is used, so that it is no residue: tables without a port.
   await openFirewall().reconcile();
   const client = await LibvirtClient.open(host.daemon.uri("qemu"));
+  let other: LabLibvirtHost | undefined;
+  const openDestination = async (): Promise<LibvirtDriver> => {
+    other ??= await startLibvirtHost({
+      // Of one machine, but not one host.
+      config: ['host_uuid = "7f1d9a52-1111-4c7a-8a6e-00000000000c"'],
+      qemuConfig: ["migration_port_min = 49640", "migration_port_max = 49649"],
+      cacheDirectory: host.daemon.file("cache"),
+      port: 16_661,
+    });
+    const migration = { connectionUri: other.daemon.uri("qemu"), address: "127.0.0.1", listenAddress: "127.0.0.1" };
+    return other.open({ migration, timeouts: { shutdownGraceMs: 2_000 } });
+  };
   let driver = open();
   let count = 0;
   const vif = () => {
@@ -84,6 +123,10 @@ async function openLibvirt(): Promise<ContractSubject> {
       await truncate(path, 16 * 1_048_576);
       return { volumeId, type: "local", data: { path, format: "raw" } };
     },
+    destination: async () => {
+      const there = await openDestination();
+      return { driver: there, dispose: () => there.close() };
+    },
     exportDirectory: () => mkdtemp(join(host.directory, "exports-")),
     growVolume: ({ data }, sizeBytes) => truncate(String(data["path"]), sizeBytes),
     restart: async () => {
@@ -96,16 +139,12 @@ async function openLibvirt(): Promise<ContractSubject> {
       process.kill(pid, "SIGKILL");
       await waitFor(async () => !(await isAlive(pid)), { timeoutMs: 10_000, what: "the end of QEMU" });
     },
-    waitUntilBooted: async (current, instance) => {
-      if (current.capabilities.facets.consoleOutput && current.capabilities.facets.guestAgent)
-        return waitUntilReady(current, instance);
-      const log = join(stateDirectory, "guests", instance.uuid, "console.log");
-      const ready = async (): Promise<boolean> => (await readFile(log, "utf8").catch(() => "")).includes("HV-READY");
-      await waitFor(ready, { timeoutMs: 120_000, what: "a booted guest" });
-    },
+    waitUntilBooted: (current, instance) => waitUntilReady(current, instance),
     residue: async () => {
       const lines = await collectResidue({
-        directories: ["guests", "disks", "records", "secrets"].map((name) => join(stateDirectory, name)),
+        directories: [host, ...(other === undefined ? [] : [other])].flatMap(({ directory }) =>
+          ["guests", "disks", "records", "secrets"].map((name) => join(directory, "state", name)),
+        ),
       });
       // Directories that the stores keep, empty, are no residue, nor is the mark that each firewall process leaves in its tables.
       const kept = /^directory .*\/(records\/[a-z-]+|disks\/\.[a-z-]+)$|^netfilter .*"name":"mark_/;
@@ -118,6 +157,7 @@ async function openLibvirt(): Promise<ContractSubject> {
       await client.close();
       await openFirewall().remove();
       await bridge.remove();
+      await other?.remove();
       await host.remove();
     },
   };

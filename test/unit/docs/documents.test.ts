@@ -12,6 +12,8 @@ import * as testing from "hypervise/testing";
 import {
   GENERATED_DOCUMENTS,
   errorClasses,
+  timeoutInterfaces,
+  timeoutTables,
   withGeneratedParts,
   withoutPadding,
 } from "../../../scripts/docs/generated-parts.js";
@@ -84,6 +86,19 @@ describe("docs/errors.md", () => {
     expect(samples.map((error) => [error.name, error.retryable])).toEqual(
       samples.map(({ name }) => [name, retryable.get(name) === "yes"]),
     );
+  });
+});
+
+describe("docs/timeouts.md", () => {
+  it("has every interface of waits that the sources declare", () => {
+    const documented = Object.values(timeoutTables()).map(({ path, name }) => `${path} ${name}`);
+    const declared = timeoutInterfaces().map(({ path, name }) => `${path} ${name}`);
+    expect(documented.sort()).toEqual(declared.sort());
+  });
+
+  it("has every table once", () => {
+    const parts = [...read("docs/timeouts.md").matchAll(/<!-- begin ([a-z-]+), made/g)].map(([, name]) => name);
+    expect(parts.sort()).toEqual(Object.keys(timeoutTables()).sort());
   });
 });
 

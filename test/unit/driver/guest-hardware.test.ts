@@ -115,6 +115,8 @@ describe("a spec's hardware", () => {
     ["vnc.verifyClients", { vnc: { address: "127.0.0.1", verifyClients: true } }],
     ["vnc.keymap", { vnc: { keymap: "../../etc/passwd" } }],
     ["spice.tlsDirectory", { spice: { tlsDirectory: "/x" } }],
+    ["spice.tlsCiphers", { spice: { address: "::1", tlsCiphers: "HIGH" } }],
+    ["spice.tlsCiphers", { spice: { address: "::1", tlsDirectory: "/x", tlsCiphers: "HIGH,port=1" } }],
     ["spice.address", { spice: { address: "0.0.0.0,port=1" } }],
     ["rng.periodMs", { rng: { periodMs: 5 } }],
     ["sound.backend", { sound: { model: "ich9", backend: "spice" } }],

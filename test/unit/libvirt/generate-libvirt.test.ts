@@ -4,11 +4,12 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, it } from "vitest";
 import { emitEnums, parameterTable } from "../../../scripts/generate-libvirt/emit-constants.js";
-import { RELEASES, sourceFolder } from "../../../scripts/generate-libvirt/fetch-source.js";
 import { generate } from "../../../scripts/generate-libvirt/generate.js";
 import { camelCase, pascalCase, protocolWords, words } from "../../../scripts/generate-libvirt/names.js";
 import { parseProtocol } from "../../../scripts/generate-libvirt/protocol-parser.js";
 import { readElements } from "../../../scripts/generate-libvirt/read-elements.js";
+import { cacheDirectory } from "../../../scripts/lib/cache-directory.mjs";
+import { LIBVIRT_RELEASES, libvirtProtocolFolder } from "../../../scripts/lib/libvirt-source.mjs";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 const folders: string[] = [];
@@ -213,7 +214,10 @@ describe("the generator of libvirt's protocol", () => {
   });
 });
 
-const sources = RELEASES.map(({ version, release }) => ({ version, folder: sourceFolder(release) }));
+const sources = LIBVIRT_RELEASES.map(({ version, release }) => ({
+  version,
+  folder: libvirtProtocolFolder(release, cacheDirectory()),
+}));
 
 describe.runIf(sources.every(({ folder }) => existsSync(folder)))("the generated files", () => {
   it("are what the generator makes of libvirt's sources", { timeout: 60_000 }, () => {

@@ -13,5 +13,6 @@ export const FOLLOWED_EVENTS = [
   "agentLifecycle",
   "trayChange",
   "migrationIteration",
+  "memoryDeviceSizeChange",
 ] as const;
 export type FollowedEvent = LibvirtEventOf<"domain", (typeof FOLLOWED_EVENTS)[number]>;

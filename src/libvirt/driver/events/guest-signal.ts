@@ -14,4 +14,6 @@ export type GuestSignal =
   | { readonly type: "jobCompleted"; readonly parameters: readonly TypedParameter[] }
   /** A pass over the memory of a guest that migrates has begun. */
   | { readonly type: "migrationIteration"; readonly iteration: number }
+  /** A virtio-mem device has taken memory or given some back. */
+  | { readonly type: "memorySize"; readonly alias: string }
   | { readonly type: "trayChange"; readonly alias: string; readonly reason: number };

@@ -1,6 +1,7 @@
 /** What one event of libvirt's is to a guest. */
 import { readDeviceAlias } from "../plan/index.js";
 import type { GuestCore } from "../guest-core.js";
+import { onDeviceRemoved, onGuestEnded, onRemovalFailed } from "../hotplug/device-events.js";
 import { interpretLifecycle } from "../power.js";
 import type { FollowedEvent } from "./followed-events.js";
 
@@ -10,7 +11,8 @@ const AGENT_CONNECTED = 1;
 export function receiveEvent(core: GuestCore, { name, data }: FollowedEvent): void {
   switch (name) {
     case "lifecycle":
-      return core.step(interpretLifecycle(core.view, data));
+      core.step(interpretLifecycle(core.view, data));
+      return core.inMemory ? undefined : onGuestEnded(core);
     case "reboot":
       return core.step({ view: core.view, report: { transition: "rebooted", cause: "guest" } });
     case "agentLifecycle":
@@ -22,8 +24,13 @@ export function receiveEvent(core: GuestCore, { name, data }: FollowedEvent): vo
         ...(data.reason === "" ? {} : { reason: data.reason }),
       });
     case "deviceRemoved":
-    case "deviceRemovalFailed":
+      onDeviceRemoved(core, data.devAlias);
       return core.notify({ type: name, alias: data.devAlias });
+    case "deviceRemovalFailed":
+      onRemovalFailed(core, data.devAlias);
+      return core.notify({ type: name, alias: data.devAlias });
+    case "memoryDeviceSizeChange":
+      return core.notify({ type: "memorySize", alias: data.alias });
     case "blockJob2":
       return core.notify({ type: "blockJob", target: data.dst, job: data.type, status: data.status });
     case "jobCompleted":

@@ -1,72 +1,159 @@
 /** Giving a guest a device, in its configuration and, when it is in memory, at once. */
-import { ConflictError } from "../../../core/index.js";
+import { ConflictError, NotSupportedError, RollbackStack, throwIfAborted } from "../../../core/index.js";
 import type { CommonOptions } from "../../../core/index.js";
-import { DeviceAttachError } from "../../../driver/index.js";
-import type { GuestDefinition, GuestDisk, GuestNic } from "../../../driver/index.js";
+import type { GuestDefinition, GuestDevice, GuestDisk, GuestNic } from "../../../driver/index.js";
+import { DeviceDetachError, guestDeviceCheck } from "../../../driver/index.js";
 import { LibvirtError } from "../../rpc/index.js";
-import { asDriverError } from "../errors.js";
+import { formatDeviceXml } from "../../xml/index.js";
+import type { DomainXml } from "../../xml/index.js";
 import type { GuestCore } from "../guest-core.js";
-import { planOptionsOf, planOnHost } from "../plan-on-host.js";
-import { planDiskXml, planNicXml } from "../plan/index.js";
+import { runsQemu } from "../host.js";
+import { planOnHost } from "../plan-on-host.js";
+import { guestDiskCheck, guestNicCheck } from "../plan/index.js";
 import { dropSecrets, provideSecrets, secretUsesOf } from "../secrets.js";
-import { withDisk, withNic, withoutDevice } from "./alter-definition.js";
-import type { DeviceKind } from "./alter-definition.js";
-import { takeOut } from "./detach.js";
+import { hasDevice, withDevice, withDisk, withNic, withPhase, withoutDevice } from "./alter-definition.js";
+import type { DeviceRef } from "./alter-definition.js";
+import { asAttachError } from "./attach-error.js";
+import { detachDevice } from "./detach.js";
+import { planElement, readDomainOf } from "./find-device.js";
+import { secretsOfAlone } from "./let-go.js";
+import { requireNotSaved } from "./require-state.js";
 
-/** `virDomainAttachDeviceFlags`. @throws ConflictError, DeviceAttachError, InvalidArgumentError, NotSupportedError. Then the guest has it not */
-export async function attachDisk(core: GuestCore, disk: GuestDisk, options: CommonOptions): Promise<void> {
-  const { definition, host, state } = core;
-  requireNew(core, definition.disks, disk.id);
-  const next = withDisk(definition, disk);
-  planOnHost(host, next, state);
-  const uses = secretUsesOf([disk.source]);
-  const known = new Set(secretUsesOf(definition.disks.map(({ source }) => source)).map(({ secretId }) => secretId));
+/** Buses that take disks while the guest runs. */
+const HOTPLUG_BUSES: ReadonlySet<GuestDisk["bus"]> = new Set<GuestDisk["bus"]>(["virtio", "scsi", "usb"]);
+
+/**
+ * Gives a guest a disk. `virDomainAttachDeviceFlags`.
+ * @throws ConflictError, NoFreeSlotError, NotSupportedError, InvalidArgumentError, InvalidStateError while the guest's memory is on disk, DeviceAttachError,
+ * HypervisorUnavailableError, AbortedError. Then the guest has nothing of it; where that can't be seen to at once, it is when the daemon answers again
+ */
+export async function attachDisk(core: GuestCore, given: GuestDisk, options: CommonOptions): Promise<void> {
+  const disk = guestDiskCheck(given, "disk");
+  const { definition, instance } = core;
+  const device: DeviceRef = { kind: "disk", id: disk.id };
+  requireNew(core, device);
+  if (definition.disks.some(({ deviceName }) => deviceName === disk.deviceName))
+    throw new ConflictError(`the guest has a disk ${disk.deviceName}`, { instance, device: disk.id });
+  if (core.inMemory && !HOTPLUG_BUSES.has(disk.bus))
+    throw new NotSupportedError({
+      capability: `hot plug of ${disk.bus} disks`,
+      message: `a guest that runs is given no disks on ${disk.bus}`,
+      instance,
+    });
+  await attach(core, device, (current) => withDisk(current, disk), { ...options, usesPci: disk.bus === "virtio" });
+}
+
+/** Gives a guest a NIC; see {@link attachDisk}. */
+export async function attachNic(core: GuestCore, given: GuestNic, options: CommonOptions): Promise<void> {
+  const nic = guestNicCheck(given, "nic");
+  const device: DeviceRef = { kind: "nic", id: nic.id };
+  requireNew(core, device);
+  await attach(core, device, (current) => withNic(current, nic), { ...options, usesPci: true });
+}
+
+/** Gives a guest a device of the user's or the host's; see {@link attachDisk}. */
+export async function attachDevice(core: GuestCore, given: GuestDevice, options: CommonOptions): Promise<void> {
+  const checked = guestDeviceCheck(given, "device");
+  const device: DeviceRef = { kind: "device", id: checked.id };
+  requireNew(core, device);
+  const usesPci = checked.type === "pciHost" || checked.type === "mediated";
+  await attach(core, device, (current) => withDevice(current, checked), { ...options, usesPci });
+}
+
+interface AttachOptions extends CommonOptions {
+  /** It takes a place on the guest's PCI bus. */
+  readonly usesPci: boolean;
+}
+
+async function attach(
+  core: GuestCore,
+  device: DeviceRef,
+  add: (definition: GuestDefinition) => GuestDefinition,
+  { signal, usesPci }: AttachOptions,
+): Promise<void> {
+  const { host, instance } = core;
+  requireNotSaved(core, "attach");
+  throwIfAborted(signal, "giving the guest a device");
+  const planned = planOnHost(host, add(core.definition), core.state);
+  await core.devices.whileAttaching(device, async () => {
+    // The record comes first: whoever finds it after a crash takes out what libvirt may have been given.
+    await core.update((state) => withPhase({ ...state, definition: add(state.definition) }, device, "attaching"));
+    const xml = planElement(core, core.definition, device) ?? "";
+    const undo = new RollbackStack();
+    try {
+      const disk = device.kind === "disk" ? core.definition.disks.find(({ id }) => id === device.id) : undefined;
+      await provideSecrets(host, instance.uuid, secretUsesOf([disk?.source]), { signal });
+      await addScsiController(core, disk, planned, undo);
+      throwIfAborted(signal, "giving the guest a device");
+      undo.defer("the device", () => takeBack(core, device));
+      await give(core, xml);
+    } catch (error) {
+      const failure = await asAttachError(core, device, error, usesPci);
+      const undone = await undo.unwind();
+      if (undone.length === 0) await forget(core, device);
+      throw failure;
+    }
+    await core.update((state) => withPhase(state, device, undefined));
+  });
+}
+
+/** Once libvirt has been asked, nobody's signal cuts this off: what has left can't be taken back, and whoever wants it undone detaches. */
+async function give({ domain, host, inMemory }: GuestCore, xml: string): Promise<void> {
+  await domain.attachDeviceFlags(xml, {
+    flags: inMemory ? ["config", "live"] : ["config"],
+    deadlineMs: host.timeouts.callMs,
+  });
+}
+
+/** Also where libvirt says that it failed: it may have come halfway. What can't be taken back now stays marked, for the next look at the guest. */
+async function takeBack(core: GuestCore, device: DeviceRef): Promise<void> {
+  core.unannounced.add(device.id);
   try {
-    await provideSecrets(host, core.instance.uuid, uses, options);
-    const xml = planDiskXml(next, disk, host.facts, planOptionsOf(host, next, state));
-    await attach(core, { kind: "disk", id: disk.id, next, xml }, options);
-  } catch (error) {
-    await dropSecrets(
-      host,
-      core.instance.uuid,
-      uses.filter(({ secretId }) => !known.has(secretId)),
-    );
-    throw error;
+    const outcome = await detachDevice(core, device, { timeoutMs: core.host.timeouts.letGoMs });
+    if (outcome === "refused" || outcome === "pending") throw new DeviceDetachError("the guest does not let go of it");
+  } finally {
+    core.unannounced.delete(device.id);
   }
 }
 
-export async function attachNic(core: GuestCore, nic: GuestNic, options: CommonOptions): Promise<void> {
-  const { definition, host, state } = core;
-  requireNew(core, definition.nics, nic.id);
-  const next = withNic(definition, nic);
-  planOnHost(host, next, state);
-  const xml = planNicXml(next, nic, host.facts, planOptionsOf(host, next, state));
-  await attach(core, { kind: "nic", id: nic.id, next, xml }, options);
+async function forget(core: GuestCore, device: DeviceRef): Promise<void> {
+  if (!hasDevice(core.definition, device)) return;
+  await dropSecrets(core.host, core.instance.uuid, secretsOfAlone(core, device)).catch(() => undefined);
+  await core.update((state) =>
+    withPhase({ ...state, definition: withoutDevice(state.definition, device) }, device, undefined),
+  );
 }
 
-interface Attachment {
-  readonly kind: DeviceKind;
-  readonly id: string;
-  readonly next: GuestDefinition;
-  readonly xml: string;
-}
-
-async function attach(core: GuestCore, { kind, id, next, xml }: Attachment, options: CommonOptions): Promise<void> {
-  const { host, domain, instance } = core;
-  await core.update((state) => ({ ...state, definition: next }));
+/** A guest that was started without SCSI disks has nothing that they could hang on, and libvirt's own choice is an old one. */
+async function addScsiController(
+  core: GuestCore,
+  disk: GuestDisk | undefined,
+  planned: DomainXml,
+  undo: RollbackStack,
+): Promise<void> {
+  const { host, domain } = core;
+  if (disk?.bus !== "scsi" || !runsQemu(host)) return;
+  const { devices } = await readDomainOf(core, "live");
+  if (devices?.controller?.some(({ type, index }) => type === "scsi" && index === 0) === true) return;
+  const controller = planned.devices?.controller?.find(({ type }) => type === "scsi");
+  if (controller === undefined) return;
+  const xml = formatDeviceXml("controller", controller);
+  const limits = { deadlineMs: host.timeouts.callMs };
+  const flags = core.inMemory ? (["config", "live"] as const) : (["config"] as const);
+  undo.defer("the controller", async () => {
+    for (const flag of flags)
+      await domain.detachDeviceFlags(xml, { flags: [flag], ...limits }).catch((error: unknown) => {
+        if (!(error instanceof LibvirtError)) throw error;
+      });
+  });
   try {
-    const { deadlineMs } = core.limits(options, host.timeouts.callMs);
-    await domain.attachDeviceFlags(xml, { flags: core.inMemory ? ["config", "live"] : ["config"], deadlineMs });
+    await domain.attachDeviceFlags(xml, { flags, ...limits });
   } catch (error) {
-    await takeOut(core, kind, id, { timeoutMs: host.timeouts.letGoMs }).catch(() => undefined);
-    await core.update((state) => ({ ...state, definition: withoutDevice(state.definition, kind, id) }));
-    const cause = asDriverError(error, { operation: kind === "disk" ? "attachDisk" : "attachNic", instance });
-    if (!(cause instanceof LibvirtError)) throw cause;
-    throw new DeviceAttachError(`libvirt did not attach ${id}`, { instance, device: id, cause });
+    throw await asAttachError(core, { kind: "disk", id: disk.id }, error, true);
   }
 }
 
-function requireNew({ instance }: GuestCore, devices: readonly { readonly id: string }[], id: string): void {
-  if (devices.some((device) => device.id === id))
-    throw new ConflictError(`the guest has a device ${id} already`, { instance, device: id });
+function requireNew({ definition, instance }: GuestCore, device: DeviceRef): void {
+  if (hasDevice(definition, device))
+    throw new ConflictError(`the guest has a ${device.kind} ${device.id} already`, { instance, device: device.id });
 }

@@ -13,36 +13,33 @@ export async function readInfo(core: GuestCore, options: CommonOptions): Promise
   const limits = core.limits(options, host.timeouts.queryMs);
   const startedAt = core.inMemory && state.startedAt !== undefined ? { startedAt: state.startedAt } : {};
   const known = { memoryMiB, vcpus, ...startedAt };
+  const lastKnown = (): GuestInfo => ({ ...known, state: core.powerState, stale: true });
+  if (host.client.connection.state !== "open") return lastKnown();
   try {
     const [told, { cpuTime }] = await Promise.all([domain.getState(limits), domain.getInfo(limits)]);
     const now = powerStateOf(told);
     return {
       ...known,
-      state: settled(now, core.powerState),
+      state: settledState(now, core.powerState),
       stale: false,
       ...(core.inMemory ? { cpuTimeNs: cpuTime } : {}),
     };
   } catch (error) {
     throwIfAborted(options.signal, "reading the guest's state");
     if (isLibvirtError(error, "domainNotFound")) return { ...known, state: core.powerState, stale: false };
-    if (
-      error instanceof LibvirtError &&
-      error.kind !== "connectionLost" &&
-      error.kind !== "timeout" &&
-      error.kind !== "busy"
-    )
-      throw error;
-    if (
-      options.deadline !== undefined &&
-      options.deadline <= host.timeouts.queryMs &&
-      isHyperviseError(error, "DEADLINE_EXCEEDED")
-    )
-      throw error;
-    return { ...known, state: core.powerState, stale: true };
+    if (isAnswer(error)) throw error;
+    const impatient = options.deadline !== undefined && options.deadline <= host.timeouts.queryMs;
+    if (impatient && isHyperviseError(error, "DEADLINE_EXCEEDED")) throw error;
+    return lastKnown();
   }
 }
 
+/** Whether libvirt has refused, and not only failed to answer. */
+function isAnswer(error: unknown): boolean {
+  return error instanceof LibvirtError && !["connectionLost", "timeout", "busy"].includes(error.kind);
+}
+
 /** Of a guest that is not in memory, libvirt alone does not say whether its memory is on disk or that it broke. */
-function settled(now: PowerState, known: PowerState): PowerState {
+export function settledState(now: PowerState, known: PowerState): PowerState {
   return now === "shutdown" && (known === "suspended" || known === "crashed") ? known : now;
 }

@@ -3,12 +3,16 @@ import { abortErrorOf, isHyperviseError, onAbort, throwIfAborted } from "../../.
 import type { CommonOptions } from "../../../core/index.js";
 import { GuestStartError, InvalidStateError, NoCapacityError } from "../../../driver/index.js";
 import { LibvirtError, isLibvirtError } from "../../rpc/index.js";
-import { asDriverError } from "../errors.js";
+import { settleLeftWork } from "../block/settle-work.js";
+import { linkContainerFiles } from "../container-files.js";
+import { asDriverError, asDriverErrors } from "../errors.js";
 import type { GuestCore, GuestListener } from "../guest-core.js";
 import { runsQemu } from "../host.js";
+import { settleDevices } from "../hotplug/settle-devices.js";
 import { provideSecrets, secretUsesOf } from "../secrets.js";
+import { requireHere } from "../migration/guard.js";
 import { defineDomain } from "./define.js";
-import { observe } from "./reconcile.js";
+import { observe, reconcile } from "./reconcile.js";
 import { killGuest } from "./stop.js";
 
 export interface StartOptions extends CommonOptions {
@@ -22,20 +26,29 @@ export interface StartOptions extends CommonOptions {
 export async function startGuest(core: GuestCore, options: StartOptions): Promise<void> {
   const { host, instance } = core;
   throwIfAborted(options.signal, "starting the guest");
-  if (core.inMemory)
+  requireHere(core, "start");
+  // What libvirt has not told yet, it is asked for.
+  if (core.inMemory) await asDriverErrors({ operation: "start", instance }, () => reconcile(core));
+  // libvirt would bring back the memory that it keeps.
+  if (core.inMemory || core.powerState === "suspended")
     throw new InvalidStateError({
       operation: "start",
       state: core.powerState,
       expected: ["shutdown", "crashed"],
       instance,
     });
+  // What it was being given, or asked to let go of, when it ended, it does not start with.
+  if (core.state.unsettled !== undefined)
+    await asDriverErrors({ operation: "start", instance }, () => settleDevices(core));
+  await settleLeftWork(core);
   core.see({ starting: true, startTold: false });
   const listener = core.listen();
   try {
     await provideSecrets(host, instance.uuid, secretUsesOf(core.definition.disks.map(({ source }) => source)), options);
+    if (host.options.virtType === "lxc") await linkContainerFiles(core.definition, core.files);
     await defineWhereMissing(core);
     await create(core, options);
-    await hearOfIt(core, listener);
+    await hearOfStart(core, listener);
     const startedAt = host.clock.now();
     await core.update((state) => ({ ...state, startedAt }));
   } catch (error) {
@@ -54,7 +67,7 @@ export async function startGuest(core: GuestCore, options: StartOptions): Promis
 }
 
 /** libvirt tells of a start before or after it answers; told later, it would be news of another start. */
-async function hearOfIt(core: GuestCore, listener: GuestListener): Promise<void> {
+export async function hearOfStart(core: GuestCore, listener: GuestListener): Promise<void> {
   const told = (): true | undefined => (core.view.startTold === true ? true : undefined);
   await listener
     .until(told, { operation: "waiting for the news of a start", deadlineMs: core.host.timeouts.queryMs })

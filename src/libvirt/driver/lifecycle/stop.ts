@@ -12,9 +12,20 @@ import { isInMemory } from "../power.js";
 export async function requestShutdown(core: GuestCore, options: CommonOptions): Promise<void> {
   core.requireInMemory("requestShutdown");
   core.see({ shutdownAsked: true });
-  await asDriverErrors({ operation: "requestShutdown", instance: core.instance }, () =>
-    core.domain.shutdownFlags(core.limits(options)),
-  );
+  const { domain, host, instance } = core;
+  const limits = core.limits(options);
+  await asDriverErrors({ operation: "requestShutdown", instance }, async () => {
+    if (host.options.virtType !== "lxc") return domain.shutdownFlags(limits);
+    // A container without a pipe for it is told by neither way when libvirt may choose.
+    await domain.shutdownFlags({ flags: ["initctl"], ...limits }).catch((error: unknown) => {
+      if (!isLibvirtError(error, "notSupported")) throw error;
+    });
+    if (core.inMemory) await domain.shutdownFlags({ flags: ["signal"], ...limits }).catch(ignoreStopped);
+  });
+}
+
+function ignoreStopped(error: unknown): void {
+  if (!isLibvirtError(error, "invalidState")) throw error;
 }
 
 /**

@@ -11,6 +11,8 @@ const MAX_SPARE_PORTS = 64;
 /** @throws InvalidArgumentError that names the option */
 export function checkOptions(options: DomainPlanOptions): void {
   for (const name of FILE_PATHS) if (options[name] !== undefined) filePathCheck(options[name], `options.${name}`);
+  for (const [id, path] of Object.entries(options.containerFiles ?? {}))
+    filePathCheck(path, `options.containerFiles[${JSON.stringify(id)}]`);
   if (options.rootDirectory !== undefined) check.absolutePath()(options.rootDirectory, "options.rootDirectory");
   if (options.generationId !== undefined) check.uuid()(options.generationId, "options.generationId");
   if (options.spareRootPorts !== undefined)

@@ -53,13 +53,13 @@ export function planDisk(context: PlanContext, disk: GuestDisk, boot: BootOrder,
   checkDisk(context, disk, field);
   const placed = disk.source === undefined ? undefined : planSource(disk.source, options, `${field}.source`);
   const { logicalBlockBytes, physicalBlockBytes, limits } = disk.tuning ?? {};
-  const dev = disk.deviceName.replace(OUR_PREFIX, rule.prefix);
+  const dev = diskTarget(family, disk);
   return defined<LibvirtXml.DomainDisk>({
     type: placed?.type ?? "file",
     device: disk.deviceType,
     driver: driverOf(context, disk, field),
     source: placed?.source,
-    target: defined<LibvirtXml.DomainDiskTarget>({ dev: family === "uml" ? umlName(dev) : dev, bus: rule.bus }),
+    target: defined<LibvirtXml.DomainDiskTarget>({ dev, bus: rule.bus }),
     iotune: limits === undefined ? undefined : diskLimitsXml(limits),
     blockio:
       logicalBlockBytes === undefined && physicalBlockBytes === undefined
@@ -75,6 +75,12 @@ export function planDisk(context: PlanContext, disk: GuestDisk, boot: BootOrder,
     alias: family === "qemu" ? { name: deviceAlias("disk", disk.id) } : undefined,
     address: family === "qemu" && disk.bus === "scsi" ? scsiAddress(context, disk, field) : undefined,
   });
+}
+
+/** libvirt's name of a disk, by which it is found in calls and counters: `vda`. */
+export function diskTarget(family: DomainFamily, { bus, deviceName }: Pick<GuestDisk, "bus" | "deviceName">): string {
+  const dev = deviceName.replace(OUR_PREFIX, BUSES[family][bus]?.prefix ?? "$&");
+  return family === "uml" ? umlName(dev) : dev;
 }
 
 function busOf({ family, facts, host }: PlanContext, { bus }: GuestDisk, field: string): BusRule {

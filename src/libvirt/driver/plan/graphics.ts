@@ -72,6 +72,8 @@ function spiceXml(spice: GuestSpice, { facts, options }: PlanContext): LibvirtXm
   if (!offers(facts, "graphics", "type", "spice")) throw unsupported("hardware.spice", "this host's QEMU has no SPICE");
   if (tlsDirectory !== undefined && tlsDirectory !== options.spiceTlsDirectory)
     throw otherPlace("hardware.spice.tlsDirectory", options.spiceTlsDirectory);
+  if (spice.tlsCiphers !== undefined)
+    throw unsupported("hardware.spice.tlsCiphers", "libvirt can't tell QEMU which ciphers SPICE may use");
   const place = listener(spice, options.spiceSocket);
   const secure = tlsDirectory === undefined ? {} : { defaultMode: "secure" };
   const { port, ...rest } = place;

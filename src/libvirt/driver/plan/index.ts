@@ -3,10 +3,10 @@ export { guestDefinitionCheck, guestDiskCheck, guestNicCheck } from "./check-def
 export { AGENT_CHANNEL, serialAlias } from "./character-devices.js";
 export { deviceAlias, readDeviceAlias } from "./device-alias.js";
 export type { AliasKind } from "./device-alias.js";
-export { diskLimitsXml } from "./disks.js";
+export { diskLimitsXml, diskTarget } from "./disks.js";
 export { planSource } from "./disk-source.js";
 export type { PlannedSource } from "./disk-source.js";
-export { libvirtHostFacts } from "./host-facts.js";
+export { libvirtHostFacts, offers } from "./host-facts.js";
 export type {
   ChoiceFacts,
   CpuModelFacts,
@@ -18,6 +18,8 @@ export type {
 export { METADATA_NAMESPACE, METADATA_PREFIX, metadataElement, readMetadata } from "./metadata.js";
 export type { DomainMetadata } from "./metadata.js";
 export { planDeviceXml, planDiskXml, planNicXml } from "./plan-device.js";
+export { domainFamily } from "./plan-context.js";
+export type { DomainFamily } from "./plan-context.js";
 export { planDomain } from "./plan-domain.js";
 export type { DomainPlanOptions } from "./plan-options.js";
 export type { LaunchSecurity, LibvirtPlatform } from "./platform.js";

@@ -1,5 +1,5 @@
 /** Guests of other hypervisors than QEMU: containers, Xen's, Virtuozzo's and User Mode Linux. Pure. */
-import type { GuestHardware } from "../../../driver/index.js";
+import type { GuestDefinition, GuestHardware } from "../../../driver/index.js";
 import type { DomainXml, LibvirtXml } from "../../xml/index.js";
 import { filesystemXml } from "../../xml/index.js";
 import { defined } from "./defined.js";
@@ -26,6 +26,11 @@ const HARDWARE: { readonly [F in Other]: readonly (keyof GuestHardware)[] } = {
 /** Where User Mode Linux has its kernel when nobody names one. */
 const UML_KERNEL = "/usr/bin/linux";
 const ROOT_DISK = "root";
+const RESCUE_DISK = "rescue";
+/** Where a container that is rescued finds its own root. */
+const OWN_ROOT = "/mnt";
+/** Room for the name of a loop device's file in Linux, less the end of the text. */
+const MAX_LOOP_PATH = 63;
 
 /** The parts of a domain that are its kind's own. @throws NotSupportedError, InvalidArgumentError */
 export function otherDomain(context: PlanContext, family: Other): DomainXml {
@@ -114,13 +119,14 @@ function devicesOf(context: PlanContext, family: Other): LibvirtXml.DomainDevice
   const { definition, guest } = context;
   const boot = new BootOrder(definition);
   const disks = definition.disks.map((disk, index) => ({ disk, field: `disks[${index}]` }));
-  const isRoot = (id: string): boolean => family === "lxc" && id === ROOT_DISK;
+  const roots = family === "lxc" ? containerDisks(definition).map(({ id }) => id) : [];
+  const isRoot = (id: string): boolean => roots.includes(id);
   const others = disks.filter(({ disk }) => !isRoot(disk.id));
   const graphics = family === "lxc" || family === "uml" ? undefined : planGraphics(context);
   return defined<LibvirtXml.DomainDevices>({
     emulator: guest.emulator,
     disk: others.map(({ disk, field }) => planDisk(context, disk, boot, field)),
-    filesystem: family === "lxc" ? [containerRoot(context)] : undefined,
+    filesystem: family === "lxc" ? containerRoots(context) : undefined,
     interface: definition.nics.map((nic, index) => planInterface(context, nic, boot, `nics[${index}]`)),
     graphics,
     video: family === "xenHvm" ? planVideo(context) : undefined,
@@ -134,29 +140,52 @@ function consoleOf(family: Other): LibvirtXml.DomainConsole {
   return { type: "pty", target: { type: "serial", port: "0" } };
 }
 
+/** A guest that is rescued runs on another disk, and finds its own where it can be mended. */
+function containerDisks({ disks }: GuestDefinition): readonly { readonly id: string; readonly target: string }[] {
+  if (!disks.some(({ id }) => id === RESCUE_DISK)) return [{ id: ROOT_DISK, target: "/" }];
+  const own = disks.some(({ id }) => id === ROOT_DISK) ? [{ id: ROOT_DISK, target: OWN_ROOT }] : [];
+  return [{ id: RESCUE_DISK, target: "/" }, ...own];
+}
+
 /** What a container has for its root: a directory where somebody has mounted it, else the root disk, which libvirt mounts. */
-function containerRoot({ definition, options }: PlanContext): LibvirtXml.DomainFilesystem {
+function containerRoots(context: PlanContext): readonly LibvirtXml.DomainFilesystem[] {
+  const { definition, options } = context;
   if (options.rootDirectory !== undefined)
-    return filesystemXml({ source: { directory: options.rootDirectory }, target: "/" });
-  const index = definition.disks.findIndex(({ id }) => id === ROOT_DISK);
+    return [filesystemXml({ source: { directory: options.rootDirectory }, target: "/" })];
+  return containerDisks(definition).map(({ id, target }) => containerRoot(context, id, target));
+}
+
+function containerRoot(
+  { definition, options }: PlanContext,
+  diskId: string,
+  target: string,
+): LibvirtXml.DomainFilesystem {
+  const index = definition.disks.findIndex(({ id }) => id === diskId);
   const root = definition.disks[index];
   const field = `disks[${Math.max(index, 0)}].source`;
   const source = root?.source;
   if (source === undefined) throw invalid(field, undefined, "a root disk: a container has to have a root");
   if (source.encryption !== undefined) throw unsupported(`${field}.encryption`, "containers' disks are not encrypted");
   if (source.type === "file") {
+    const { containerFiles = {} } = options;
+    const file = (Object.hasOwn(containerFiles, diskId) ? containerFiles[diskId] : undefined) ?? source.path;
+    if (Buffer.byteLength(file) > MAX_LOOP_PATH)
+      throw unsupported(
+        `${field}.path`,
+        `libvirt takes no paths of more than ${MAX_LOOP_PATH} bytes for containers' files`,
+      );
     const driver = source.format === "raw" ? { type: "loop", format: "raw" } : { type: "nbd", format: source.format };
     return defined<LibvirtXml.DomainFilesystem>({
       type: "file",
       driver,
-      source: { file: source.path },
-      target: { dir: "/" },
+      source: { file },
+      target: { dir: target },
       readonly: root?.readOnly === true ? true : undefined,
     });
   }
   if (source.type === "block" && source.format === "raw")
     return defined<LibvirtXml.DomainFilesystem>({
-      ...filesystemXml({ source: { block: source.path }, target: "/" }),
+      ...filesystemXml({ source: { block: source.path }, target }),
       readonly: root?.readOnly === true ? true : undefined,
     });
   throw unsupported(field, "a container's root is a file, a raw block device or a directory");

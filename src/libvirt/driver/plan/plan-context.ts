@@ -57,6 +57,11 @@ export function planContext(
   return { ...common, ...(facts === undefined ? {} : { facts }) };
 }
 
+/** What kind of domain a guest becomes. @throws NotSupportedError, InvalidArgumentError */
+export function domainFamily(host: LibvirtHostFacts, { platform }: Pick<GuestDefinition, "platform">): DomainFamily {
+  return familyOf(host, libvirtPlatform(platform));
+}
+
 function familyOf({ virtType }: LibvirtHostFacts, { xen = "hvm" }: LibvirtPlatform): DomainFamily {
   if (virtType === "kvm" || virtType === "qemu") return "qemu";
   if (virtType === "xen") return xen === "pv" ? "xenPv" : "xenHvm";

@@ -37,6 +37,8 @@ export interface DomainPlanOptions {
   readonly spareRootPorts?: number;
   /** Serial number of the machine; default: the instance's uuid. */
   readonly machineSerial?: string;
+  /** Of containers: absolute paths by which libvirt reaches the files of disks, by the disks' ids; it takes none of more than 63 bytes. Default: the files' own. */
+  readonly containerFiles?: Readonly<Record<string, string>>;
   /** Of containers: absolute path of the directory that is their root, in place of the root disk. */
   readonly rootDirectory?: string;
 }

@@ -3,9 +3,27 @@ import { StateCorruptError, check, isHyperviseError } from "../../../core/index.
 import type { Check, JsonValue } from "../../../core/index.js";
 import type { GuestDefinition } from "../../../driver/index.js";
 import { guestDefinitionCheck } from "../plan/index.js";
+import { checkpointsCheck, workCheck } from "./guest-work.js";
+import type { Checkpoint, GuestWork } from "./guest-work.js";
+import { migrationCheck } from "./migration-record.js";
+import type { MigrationRecord } from "./migration-record.js";
 
 /** The layout that this release writes. */
 export const GUEST_STATE_VERSION = 1;
+
+/**
+ * `attaching`: a call is giving it to the guest. `detaching`: the guest was asked to let go of it, and does not start with it again. `refused`: it keeps it, and is to
+ * start with it again.
+ */
+export const DEVICE_PHASES = ["attaching", "detaching", "refused"] as const;
+export type DevicePhase = (typeof DEVICE_PHASES)[number];
+
+/** A device that is coming or going. */
+export interface UnsettledDevice {
+  readonly kind: "disk" | "nic" | "device";
+  readonly id: string;
+  readonly phase: DevicePhase;
+}
 
 export interface GuestState {
   readonly version: typeof GUEST_STATE_VERSION;
@@ -17,7 +35,23 @@ export interface GuestState {
   readonly generationId?: string;
   /** Milliseconds since the epoch, of the last start. */
   readonly startedAt?: number;
+  /** Work on disks or memory that is under way. */
+  readonly work?: GuestWork;
+  /** Oldest first. */
+  readonly checkpoints?: readonly Checkpoint[];
+  /** Devices of the definition that are coming or going; absent: none. */
+  readonly unsettled?: readonly UnsettledDevice[];
+  /** Its memory is being written to libvirt's file for it. */
+  readonly saving?: { readonly wasRunning: boolean };
+  /** The guest is on its way to another host, has gone there, or is waited for here. */
+  readonly migration?: MigrationRecord;
 }
+
+const unsettledCheck: Check<UnsettledDevice> = check.object({
+  kind: check.oneOf(["disk", "nic", "device"]),
+  id: check.string({ max: 255 }),
+  phase: check.oneOf(DEVICE_PHASES),
+});
 
 const stateCheck: Check<GuestState> = check.object({
   version: check.oneOf([GUEST_STATE_VERSION]),
@@ -25,6 +59,11 @@ const stateCheck: Check<GuestState> = check.object({
   machineType: check.optional(check.string({ max: 64, pattern: /^[A-Za-z0-9_.-]+$/, expected: "a machine type" })),
   generationId: check.optional(check.uuid()),
   startedAt: check.optional(check.number({ min: 0 })),
+  work: check.optional(workCheck),
+  checkpoints: check.optional(checkpointsCheck),
+  unsettled: check.optional(check.array(unsettledCheck, { max: 1024 })),
+  saving: check.optional(check.object({ wasRunning: check.boolean() })),
+  migration: check.optional(migrationCheck),
 });
 
 /** @throws StateCorruptError for anything that this release did not write for that guest */

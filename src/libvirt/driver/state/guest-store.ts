@@ -1,18 +1,21 @@
 /** The states of all guests of a hypervisor, in its store, and the files beside them. */
 import { rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { StateCorruptError } from "../../../core/index.js";
 import type { JsonValue, StateStore } from "../../../core/index.js";
 import { HostIoError, ensureDirectory } from "../../../host/index.js";
 import { parseGuestState } from "./guest-state.js";
 import type { GuestState } from "./guest-state.js";
 
+const LINKS = "c";
 const PREFIX = "libvirt-guests/";
 
 /** Absolute paths of what is kept of a guest beside its state. */
 export interface GuestFiles {
   readonly directory: string;
   readonly consoleLog: string;
+  /** Short links to the files of a container's disks, by the disks' ids. */
+  readonly links: { readonly root: string; readonly rescue: string };
 }
 
 export interface LoadedGuests {
@@ -32,7 +35,9 @@ export class GuestStore {
 
   files(uuid: string): GuestFiles {
     const directory = join(this.#directory, uuid);
-    return { directory, consoleLog: join(directory, "console.log") };
+    // libvirt takes no long paths for containers' files.
+    const link = join(dirname(this.#directory), LINKS, uuid.replaceAll("-", "").slice(0, 16));
+    return { directory, consoleLog: join(directory, "console.log"), links: { root: link, rescue: `${link}r` } };
   }
 
   async load(): Promise<LoadedGuests> {
@@ -61,7 +66,8 @@ export class GuestStore {
 
   /** Removes everything that is kept of a guest; success when there is nothing. @throws HostIoError */
   async remove(uuid: string): Promise<void> {
-    const { directory } = this.files(uuid);
+    const { directory, links } = this.files(uuid);
+    for (const link of Object.values(links)) await rm(link, { force: true });
     await rm(directory, { recursive: true, force: true }).catch((error: unknown) => {
       throw new HostIoError({ operation: "removing a guest's files", path: directory, cause: error });
     });

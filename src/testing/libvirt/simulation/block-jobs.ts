@@ -59,9 +59,10 @@ export function blockJobHandlers(host: HostState): FakeLibvirtHandlers {
         type: active ? TYPE.activeCommit : TYPE.commit,
         waits: active,
         apply(pivot) {
-          if (active ? pivot : true) Object.assign(disk, lower(disk));
+          if (active ? pivot : true) for (const each of everywhere(domain, disk)) Object.assign(each, lower(each));
         },
       });
+      if (active) disk.mirror = { type: backingStore.type, job: "active-commit", source: backingStore.source };
       return {};
     },
     domainBlockJobAbort({ dom, path, flags }) {
@@ -137,6 +138,15 @@ export function fileOf({ source }: { readonly source?: unknown }): string {
   return file ?? dev ?? name ?? "";
 }
 
+/** The disk in memory, and where it stands on the same, the one that the domain starts with the next time. */
+function everywhere({ persistent }: DomainRecord, disk: Disk): readonly Disk[] {
+  const all = persistent === undefined ? [] : (devicesOf(persistent, "disk") as Disk[]);
+  return [
+    disk,
+    ...all.filter((each) => targetOf(each) === targetOf(disk) && fileOf(each) === fileOf(disk) && each !== disk),
+  ];
+}
+
 function copyTo(host: HostState, domain: DomainRecord, path: string, copy: Disk): void {
   const disk = diskOf(domain, path);
   if (domain.persistent !== undefined && domain.saved !== undefined) throw invalidOperation("domain has a saved state");
@@ -147,7 +157,10 @@ function copyTo(host: HostState, domain: DomainRecord, path: string, copy: Disk)
       if (!pivot) return;
       host.fileSizes.set(fileOf(copy), sizeOfDisk(host, disk));
       const { driver, type, source } = copy;
-      Object.assign(disk, { type, source, driver: { ...disk.driver, ...driver } });
+      for (const each of everywhere(domain, disk)) {
+        Object.assign(each, { type, source, driver: { ...each.driver, ...driver } });
+        delete each.backingStore;
+      }
     },
   });
   disk.mirror = {

@@ -7,6 +7,7 @@ import { ALIASED_KINDS, devicesOf } from "./device-names.js";
 import type { DomainDocument } from "./domain-record.js";
 import type { HostState } from "./host-state.js";
 import { refusal } from "./refuse.js";
+import { bytesOf } from "./sizes.js";
 
 /** What all devices have in common, for the ways in which they are told apart. */
 export interface Device {
@@ -40,7 +41,7 @@ export function readDevice(host: HostState, xml: string): GivenDevice {
   return { kind, device };
 }
 
-/** The device of a domain that a document means: a disk by its target, an interface by its address, others by what is said. */
+/** The device of a domain that a document means: a disk by its target, an interface by its address, a graphical console by its type, others by what is said. */
 export function findDevice(document: DomainDocument, { kind, device }: GivenDevice): Device | undefined {
   const candidates = devicesOf(document, kind) as Device[];
   const alias = device.alias?.name;
@@ -49,6 +50,8 @@ export function findDevice(document: DomainDocument, { kind, device }: GivenDevi
     if (named !== undefined || kind !== "disk") return named;
   }
   if (kind === "disk") return candidates.find((each) => each.target?.dev === device.target?.dev);
+  // There is one of each type.
+  if (kind === "graphics") return candidates.find((each) => each["type"] === device["type"]);
   const mac = device.mac?.address?.toLowerCase();
   if (mac !== undefined) return candidates.find((each) => each.mac?.address?.toLowerCase() === mac);
   return candidates.find((each) => says(each, device));
@@ -65,6 +68,7 @@ export function findByAlias(document: DomainDocument, alias: string): GivenDevic
 export function addDevice(document: DomainDocument, { kind, device }: GivenDevice): void {
   const devices = (document.devices ??= {}) as Record<string, unknown>;
   const known = devices[kind];
+  if (kind === "memory") changeMemory(document, device, 1n);
   if (known === undefined) devices[kind] = [device];
   else if (Array.isArray(known)) known.push(device);
   else devices[kind] = [known, device];
@@ -74,9 +78,18 @@ export function removeDevice(document: DomainDocument, kind: string, device: Dev
   const devices = document.devices as Record<string, unknown> | undefined;
   if (devices === undefined) return;
   const known = devices[kind];
+  if (kind === "memory") changeMemory(document, device, -1n);
   const left = Array.isArray(known) ? known.filter((each) => each !== device) : [];
   if (left.length > 0) devices[kind] = left;
   else delete devices[kind];
+}
+
+/** A domain's memory is that of its modules, too. */
+function changeMemory(document: DomainDocument, { target }: Device, sign: 1n | -1n): void {
+  const { size } = (target ?? {}) as { readonly size?: { readonly unit?: string; readonly $text?: number | bigint } };
+  const kib = (sign * bytesOf(size?.$text ?? 0, size?.unit ?? "KiB")) / 1024n;
+  for (const name of ["memory", "currentMemory"] as const)
+    document[name] = { unit: "KiB", $text: Number(BigInt(document[name]?.$text ?? 0) + kib) };
 }
 
 /** Whether a device is all that a document says of it. */

@@ -1,10 +1,11 @@
 /** What the host is and what it has left, by libvirt's word. */
-import { networkInterfaces, uptime } from "node:os";
-import type { CommonOptions } from "../../core/index.js";
-import type { CpuModel, HostFacts, NumaCell } from "../../driver/index.js";
-import { parseCapabilitiesXml } from "../xml/index.js";
-import type { CapabilitiesXml } from "../xml/index.js";
-import type { LibvirtHost } from "./host.js";
+import { uptime } from "node:os";
+import type { CommonOptions } from "../../../core/index.js";
+import type { CpuModel, HostFacts, NumaCell } from "../../../driver/index.js";
+import { hostAddress } from "../../../host/index.js";
+import { parseCapabilitiesXml } from "../../xml/index.js";
+import type { CapabilitiesXml } from "../../xml/index.js";
+import type { LibvirtHost } from "../host.js";
 
 /** `virConnectGetHostname`, `virConnectGetVersion`, `virConnectGetCapabilities`, `virNodeGetInfo` and `virNodeGetMemoryStats`. */
 export async function readHostFacts(host: LibvirtHost, { signal, deadline }: CommonOptions): Promise<HostFacts> {
@@ -27,6 +28,7 @@ export async function readHostFacts(host: LibvirtHost, { signal, deadline }: Com
     ipAddress: hostAddress(),
     hypervisorType: host.options.virtType,
     hypervisorVersion: Number(version),
+    libraryVersion: host.facts.libvirtVersion,
     cpu: cpuOf(capabilities),
     vcpus: node.cpus,
     memoryMiB: Math.floor(total / 1024),
@@ -57,10 +59,4 @@ function numaOf({ host }: CapabilitiesXml): readonly NumaCell[] {
     const kib = Number(memory?.$text ?? 0);
     return [{ id, cpus: (cpus?.cpu ?? []).flatMap(({ id: cpu }) => cpu ?? []), memoryMiB: Math.floor(kib / 1024) }];
   });
-}
-
-function hostAddress(): string {
-  const addresses = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
-  const outward = addresses.filter(({ internal }) => !internal);
-  return (outward.find(({ family }) => family === "IPv4") ?? outward[0])?.address ?? "127.0.0.1";
 }

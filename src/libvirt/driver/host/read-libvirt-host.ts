@@ -1,12 +1,12 @@
 /** What a daemon says that its host can do, as the facts that plans are made with. */
-import { HypervisorUnavailableError } from "../../driver/index.js";
-import { isLibvirtError } from "../rpc/index.js";
-import type { LibvirtClient } from "../rpc/index.js";
-import { parseCapabilitiesXml, parseDomainCapabilitiesXml } from "../xml/index.js";
-import type { DomainCapabilitiesXml } from "../xml/index.js";
-import type { ResolvedLibvirtOptions } from "./options.js";
-import { domainTypeOf, libvirtHostFacts } from "./plan/index.js";
-import type { LibvirtHostFacts } from "./plan/index.js";
+import { HypervisorUnavailableError } from "../../../driver/index.js";
+import { isLibvirtError } from "../../rpc/index.js";
+import type { LibvirtClient } from "../../rpc/index.js";
+import { parseCapabilitiesXml, parseDomainCapabilitiesXml } from "../../xml/index.js";
+import type { DomainCapabilitiesXml } from "../../xml/index.js";
+import type { ResolvedLibvirtOptions } from "../options.js";
+import { domainTypeOf, libvirtHostFacts } from "../plan/index.js";
+import type { LibvirtHostFacts } from "../plan/index.js";
 
 /** major * 1,000,000 + minor * 1,000 + micro: the release of Debian 12, the oldest that this driver is tested with. */
 export const MIN_LIBVIRT_VERSION = 9_000_000;

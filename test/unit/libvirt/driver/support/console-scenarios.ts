@@ -1,0 +1,50 @@
+// What a LibvirtDriver does to a guest's consoles, agent and memory, each from the state that it starts from.
+import { smallSpec } from "../../../driver/support/specs.js";
+import { instance } from "./libvirt-stage.js";
+import type { LibvirtStage } from "./libvirt-stage.js";
+import type { RpcScenario } from "./rpc-scenarios.js";
+
+async function running({ driver }: LibvirtStage): Promise<void> {
+  await driver.spawn(smallSpec({ hardware: { vnc: { address: "127.0.0.1", passwordRequired: true } } }));
+}
+async function suspended(stage: LibvirtStage): Promise<void> {
+  await running(stage);
+  await stage.driver.suspend(instance);
+}
+
+export const CONSOLE_SCENARIOS: readonly RpcScenario[] = [
+  { name: "suspend", failure: "undone", arrange: running, act: ({ driver }) => driver.suspend(instance) },
+  { name: "resume", failure: "undone", arrange: suspended, act: ({ driver }) => driver.resume(instance) },
+  {
+    name: "destroy of a suspended guest",
+    failure: "forward",
+    arrange: suspended,
+    act: ({ driver }) => driver.destroy(instance),
+  },
+  {
+    name: "setConsolePassword",
+    failure: "undone",
+    arrange: running,
+    act: ({ driver }) => driver.setConsolePassword(instance, "vnc", "sesame"),
+  },
+  {
+    name: "triggerCrashDump",
+    failure: "undone",
+    arrange: running,
+    act: ({ driver }) => driver.triggerCrashDump(instance),
+  },
+  {
+    name: "consoles and counters",
+    failure: "undone",
+    arrange: running,
+    act: async ({ driver }) => {
+      await driver.getVncConsole(instance);
+      await driver.takeScreenshot(instance);
+      await driver.getDiagnostics(instance);
+      const stream = await driver.openConsole(instance);
+      const closed = new Promise<void>((resolve) => stream.once("close", resolve));
+      stream.destroy();
+      await closed;
+    },
+  },
+];
