@@ -11,6 +11,7 @@ import type { ContractSubject } from "../../../src/testing/contract/index.js";
 import { collectResidue, createBridge, testGuest, waitFor } from "../../lab/index.js";
 import { startLibvirtHost } from "../../lab/libvirt-host.js";
 import type { LabLibvirtHost } from "../../lab/libvirt-host.js";
+import { untilNoticed } from "./until-noticed.js";
 import { isAlive, qemuProcess } from "./qemu-process.js";
 import { waitUntilReady } from "./wait-until-ready.js";
 
@@ -138,6 +139,7 @@ async function openLibvirt(): Promise<ContractSubject> {
       const pid = await qemuProcess(uuid);
       process.kill(pid, "SIGKILL");
       await waitFor(async () => !(await isAlive(pid)), { timeoutMs: 10_000, what: "the end of QEMU" });
+      await untilNoticed(client, uuid);
     },
     waitUntilBooted: (current, instance) => waitUntilReady(current, instance),
     residue: async () => {

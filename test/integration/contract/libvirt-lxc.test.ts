@@ -10,6 +10,7 @@ import { defineContractSuite } from "../../../src/testing/contract/index.js";
 import type { ContractSubject } from "../../../src/testing/contract/index.js";
 import { collectResidue, createBridge, temporaryDirectory, testGuest, waitFor } from "../../lab/index.js";
 import { startLibvirtd } from "../../lab/libvirtd.js";
+import { untilNoticed } from "./until-noticed.js";
 
 const FACETS = ["pause", "snapshots", "rescue", "resize", "rebuild", "firewall", "imageCache"] as const;
 
@@ -100,6 +101,7 @@ async function openContainers(): Promise<ContractSubject> {
       const pid = await controllerOf(name);
       process.kill(pid, "SIGKILL");
       await waitFor(async () => !(await isAlive(pid)), { timeoutMs: 10_000, what: `the end of container ${uuid}` });
+      await untilNoticed(client, uuid);
     },
     waitUntilBooted: async () => undefined,
     residue: async () => {
