@@ -46,6 +46,8 @@ const EVENT_CAPACITY = 65_536;
 /** A monitor that does not greet is waited for as long as its process lives. */
 const FOREVER_MS = 2_147_483_647;
 const LAST_EVENTS_MS = 1_000;
+/** How often QEMU is asked whether it is done with a migration. */
+const FINISHING_MS = 5;
 
 export class GuestSession {
   readonly process: RunningProcess;
@@ -208,6 +210,22 @@ export class GuestSession {
       if (options.signal?.aborted === true) throw error;
       return undefined;
     }
+  }
+
+  /**
+   * QEMU's run state after a migration. QEMU tells that one has ended a moment before it takes commands for what comes next, and tells nothing of that moment.
+   * @throws DeadlineExceededError, GuestCrashedError
+   */
+  async stateAfterMigration(): Promise<string> {
+    const { clock, timeouts } = this.#options;
+    const wait = { operation: "waiting until a migration is over", clock };
+    return withDeadline(timeouts.cancelMs, wait, async ({ signal }) => {
+      for (;;) {
+        const { status } = await this.execute("query-status", {}, { signal });
+        if (status !== "finish-migrate") return status;
+        await clock.sleep(FINISHING_MS, { signal });
+      }
+    });
   }
 
   /** Lets go of the guest, which runs on. */

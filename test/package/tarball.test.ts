@@ -12,7 +12,7 @@ const strangers: Readonly<Record<string, RegExp>> = {
   hypervise: /^src\/(fake|kvm|libvirt|qmp|testing)\//,
   "hypervise/fake": /^src\/(kvm|libvirt|qmp|testing)\/|\.gen\.ts$/,
   "hypervise/kvm": /^src\/(fake|libvirt|testing)\//,
-  "hypervise/libvirt": /^src\/(fake|kvm|qmp|testing)\//,
+  "hypervise/libvirt": /^src\/(fake|kvm|testing)\//,
   "hypervise/qmp": /^src\/(?!core|host|qmp)/,
   "hypervise/firewall": /^src\/(?!core|host|firewall)/,
   "hypervise/network": /^src\/(?!core|host|network)/,

@@ -119,8 +119,9 @@ export class PolicyFirewallDriver implements FirewallDriver {
         try {
           const { groups, members } = await this.#readRules(id, this.#queue.state);
           const done = await this.#submit((state) => {
-            if (watch.isStale(members.keys())) return undefined;
-            return state.groups.has(id) ? { groups, members } : {};
+            if (!state.groups.has(id)) return {};
+            if (watch.isStale(members.keys()) || lacksMembers(groups.values(), state, members)) return undefined;
+            return { groups, members };
           });
           if (done) return;
         } finally {
@@ -303,11 +304,13 @@ export class PolicyFirewallDriver implements FirewallDriver {
         const done = await this.#change(given.uuid, phase, (state) => {
           // Known groups are as new as any; what was read meanwhile may not be, and what was known may be forgotten.
           const unknown = ids.some((id) => !state.groups.has(id) && !groups.has(id));
-          if (!deferred && (unknown || watch.isStale([...groups.keys(), ...members.keys()]))) return undefined;
+          const come = without(groups, state.groups);
+          const incomplete = unknown || lacksMembers(come.values(), state, members);
+          if (!deferred && (incomplete || watch.isStale([...groups.keys(), ...members.keys()]))) return undefined;
           const policy = compileInstance(given, phase, this.#options, appliedPorts(state.instances.get(given.uuid)));
           return {
             instances: new Map([[given.uuid, policy]]),
-            groups: without(groups, state.groups),
+            groups: come,
             members: without(members, state.members),
           };
         });
@@ -374,6 +377,15 @@ function withGroupsOf(policy: InstancePolicy, previous: InstancePolicy | undefin
 function entryOf<T>(map: ReadonlyMap<string, T>, key: string): readonly (readonly [string, T])[] {
   const value = map.get(key);
   return value === undefined ? [] : [[key, value]];
+}
+
+/** Whether groups name others whose members are neither read nor known any more: what refers to them first has to read them. */
+function lacksMembers(
+  groups: Iterable<GroupPolicy>,
+  { members: known }: PolicyState,
+  read: ReadonlyMap<string, unknown>,
+): boolean {
+  return [...groups].some(({ remotes }) => [...remotes].some((id) => !known.has(id) && !read.has(id)));
 }
 
 function without<T>(map: ReadonlyMap<string, T>, known: ReadonlyMap<string, unknown>): ReadonlyMap<string, T> {

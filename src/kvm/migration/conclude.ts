@@ -33,7 +33,7 @@ export async function stay(core: GuestCore, session: GuestSession, record: Outgo
 
 /** QEMU resumes a guest whose migration has failed by itself, unless somebody stopped it. */
 async function runAgain(session: GuestSession, { wasRunning }: OutgoingRecord): Promise<void> {
-  const { status } = await session.execute("query-status");
+  const status = await session.stateAfterMigration();
   if (!wasRunning || status === "running" || powerStateOf(status) === "crashed") return;
   await session.requesting("cont", () => session.execute("cont"));
 }

@@ -112,7 +112,7 @@ export async function afterSaving(
   session: GuestSession,
   { wasRunning }: Pick<SavedMemory, "wasRunning">,
 ): Promise<void> {
-  if (wasRunning && (await session.execute("query-status")).status !== "running") {
+  if (wasRunning && (await session.stateAfterMigration()) !== "running") {
     await session.requesting("cont", () => session.execute("cont"));
   }
   session.setMoving(false);
