@@ -1,8 +1,10 @@
 /** What permissions and provider rules are in libvirt's rules. Pure. */
 import { NotSupportedError } from "../../core/index.js";
+import { rangeOf } from "../policy/address-range.js";
 import type { AddressRange } from "../policy/address-range.js";
 import type { CompiledMatch, CompiledProviderRule, CompiledRule, GroupPolicy } from "../policy/group-policy.js";
 import type { NwFilterProtocol, NwFilterRuleOptions } from "../../libvirt/xml/index.js";
+import { prefixesOf } from "../policy/prefixes.js";
 import type { FilterRule } from "./filter-document.js";
 import { prefixAttributes, addressPrefixesOf, rangeAttributes } from "./prefixes.js";
 
@@ -89,7 +91,9 @@ export type MembersOf = (groupId: string) => readonly AddressRange[];
 function remotesOf({ version, remote }: CompiledRule, members: MembersOf): readonly (AddressRange | undefined)[] {
   if (remote === undefined) return [undefined];
   if ("range" in remote) return [remote.range];
-  return members(remote.groupId).filter((range) => range.version === version);
+  const ranges = members(remote.groupId).filter((range) => range.version === version);
+  // Up to 11.3 libvirt takes the last address of destinations (`dstipto`) for one of IPv4.
+  return version === 6 ? ranges.flatMap((range) => prefixesOf(range).map((prefix) => rangeOf(prefix))) : ranges;
 }
 
 /** About the packet that begins a connection. */

@@ -1,5 +1,4 @@
 /** Work on the disks and the memory of guests on a real libvirtd, when the daemon, the driver's process or the guest ends in the middle. */
-import { stat } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { HyperviseError } from "../../../../src/core/index.js";
 import { requirePackages, waitFor } from "../../../lab/index.js";
@@ -42,33 +41,20 @@ describe("when somebody dies in the middle of work on disks or memory", () => {
     ),
   );
 
-  it("a copy goes on without the daemon, and ends when it is back; a dump does not, and the guest runs", T, () =>
-    withGuest(
-      lab,
-      async (guest, _data, name) => {
-        await using slow = await slowDisk(lab, name("slow"));
-        await guest.attachDisk(disk("slow", "vdc", "/", { source: slow.source }));
-        const [copy, dump] = [lab.directory.file(name("copy")), lab.directory.file(name("dump"))];
-        const killed = async (): Promise<void> => {
-          await lab.daemon.kill("SIGKILL");
-          await lab.daemon.start();
-        };
-        let fixed: Promise<void> | undefined;
-        await guest.copyDisk("slow", copy, "raw", { onPointInTime: () => void (fixed = killed()) });
-        await fixed;
-        expect([await hasPattern(copy, "raw", 8, 0), await hasPattern(copy, "raw", 8, 63)]).toEqual([true, true]);
-        const dumping = expect(guest.dumpMemory(dump, "elf")).rejects.toMatchObject({ code: "HYPERVISOR_UNAVAILABLE" });
-        await waitFor(async () => (await stat(dump).catch(() => undefined))?.size, {
-          timeoutMs: 60_000,
-          what: "a dump",
-        });
-        await killed();
-        await dumping;
-        expect(await exists(dump)).toBe(false);
-        expect((await guest.info()).state).toBe("running");
-      },
-      { memoryMiB: 512 },
-    ),
+  it("a copy goes on without the daemon, and ends when it is back", T, () =>
+    withGuest(lab, async (guest, _data, name) => {
+      await using slow = await slowDisk(lab, name("slow"));
+      await guest.attachDisk(disk("slow", "vdc", "/", { source: slow.source }));
+      const copy = lab.directory.file(name("copy"));
+      const killed = async (): Promise<void> => {
+        await lab.daemon.kill("SIGKILL");
+        await lab.daemon.start();
+      };
+      let fixed: Promise<void> | undefined;
+      await guest.copyDisk("slow", copy, "raw", { onPointInTime: () => void (fixed = killed()) });
+      await fixed;
+      expect([await hasPattern(copy, "raw", 8, 0), await hasPattern(copy, "raw", 8, 63)]).toEqual([true, true]);
+    }),
   );
 
   it("another process undoes what the first one was at", T, () =>
