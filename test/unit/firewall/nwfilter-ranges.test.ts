@@ -13,7 +13,7 @@ it("names no last address of IPv6, which libvirt takes for one of IPv4", () => {
     { ...rangeOf("fd77::101"), last: rangeOf("fd77::102").last },
     { ...rangeOf("10.0.0.1"), last: rangeOf("10.0.0.2").last },
   ];
-  const told = permissions(group, () => peers).map(({ protocol, match }) => JSON.stringify({ protocol, match }));
+  const told = permissions(group, () => peers).map((rule) => JSON.stringify(rule));
   expect(told.filter((rule) => rule.includes("tcp-ipv6"))).toHaveLength(4);
   expect(told.filter((rule) => rule.includes("ipto") && rule.includes("fd77"))).toEqual([]);
   expect(told.filter((rule) => rule.includes("10.0.0.2"))).toHaveLength(2);
