@@ -30,9 +30,10 @@ import {
 import type { LibvirtStreamOptions } from "./streams/libvirt-stream.js";
 import { chooseSparse } from "./streams/sparse.js";
 import { StreamChannel } from "./streams/stream-channel.js";
+import { mayGoBeside } from "./may-go-beside.js";
 import { asUnknownProcedure, isUnknownProcedure } from "./unknown-procedure.js";
 import { fitsFrame } from "./wire.js";
-import type { LibvirtCallOptions } from "./window.js";
+import type { AddCallOptions, CallBeside, LibvirtCallOptions } from "./window.js";
 
 /** Options of a call that may carry descriptors. */
 export interface LibvirtExecuteOptions extends LibvirtCallOptions {
@@ -159,7 +160,17 @@ export class LibvirtConnection implements AsyncDisposable {
         expected: "openStream() for what opens a stream",
       });
     checkFds(procedure, options.fds);
-    return this.#send(procedure, encodeArguments(procedure, args), options);
+    if (options.dedicated === true)
+      return this.#onOwnConnection(options.signal, (own) =>
+        own.execute(procedure, args, { ...options, dedicated: false }),
+      );
+    const beside: CallBeside = (limits) =>
+      this.#onOwnConnection(limits.signal, (own) => own.execute(procedure, args, limits));
+    return this.#send(procedure, encodeArguments(procedure, args), {
+      ...options,
+      lane: laneOf(args),
+      ...(mayGoBeside(procedure) && options.fds === undefined ? { beside } : {}),
+    });
   }
 
   /**
@@ -287,7 +298,7 @@ export class LibvirtConnection implements AsyncDisposable {
   async #send(
     procedure: Procedure,
     payload: Buffer,
-    options: LibvirtExecuteOptions,
+    options: LibvirtExecuteOptions & Pick<AddCallOptions, "lane" | "beside">,
     onSent?: (serial: number) => void,
   ): Promise<unknown> {
     const { window, timeouts } = this.#core;
@@ -297,8 +308,9 @@ export class LibvirtConnection implements AsyncDisposable {
         field: "arguments",
         expected: "arguments that fit into one message of libvirt's",
       });
-    const { signal, fds, deadlineMs = timeouts.callMs } = options;
-    const send = (): Promise<unknown> => window.add(procedure, payload, { signal, deadlineMs, fds, onSent });
+    const { signal, fds, lane, beside, deadlineMs = timeouts.callMs } = options;
+    const send = (): Promise<unknown> =>
+      window.add(procedure, payload, { signal, deadlineMs, fds, lane, beside, onSent });
     try {
       return await traceOperation(
         "hypervise:libvirt:call",
@@ -310,6 +322,17 @@ export class LibvirtConnection implements AsyncDisposable {
       const probe = (unknown: Procedure): Promise<unknown> =>
         window.add(unknown, Buffer.alloc(0), { deadlineMs: timeouts.callMs, signal });
       throw (await isUnknownProcedure(procedure, error, probe)) ? asUnknownProcedure(error) : error;
+    }
+  }
+
+  async #onOwnConnection<T>(signal: AbortSignal | undefined, use: (own: LibvirtConnection) => Promise<T>): Promise<T> {
+    const own = new LibvirtConnection(this.uri, { ...this.#core.options, reconnect: false });
+    try {
+      void this.closed.then(() => own.close());
+      await own.#core.open(undefined, signal);
+      return await use(own);
+    } finally {
+      await own.close();
     }
   }
 
@@ -325,6 +348,12 @@ export class LibvirtConnection implements AsyncDisposable {
       throw error;
     }
   }
+}
+
+/** The domain that a call is about; undefined for calls about the host and all else. */
+function laneOf(args: unknown): string | undefined {
+  const { dom } = (args ?? {}) as { readonly dom?: { readonly uuid?: unknown } };
+  return typeof dom?.uuid === "string" ? dom.uuid : undefined;
 }
 
 /** How much a call says that it will write; undefined where it does not say. */

@@ -2,74 +2,44 @@
  * The calls of one connection: serials, the window that keeps the daemon reading, deadlines, aborts, and replies that come
  * after their caller has gone.
  */
-import { BusyError, DeadlineExceededError, InvalidArgumentError, abortErrorOf, onAbort } from "../../core/index.js";
+import {
+  BusyError,
+  DeadlineExceededError,
+  InvalidArgumentError,
+  abortErrorOf,
+  asError,
+  onAbort,
+} from "../../core/index.js";
 import type { Clock, TimerHandle } from "../../core/index.js";
+import { CallLanes } from "./call-lanes.js";
+import { LibvirtConnectError } from "./errors.js";
 import { FifoQueue } from "./fifo-queue.js";
 import type { Procedure } from "./procedure.js";
+import type { AddCallOptions, CallBeside, CallOutcome, CallWindowOptions, PendingCall } from "./window-types.js";
 
-/** How a call that was no longer waited for ended after all. */
-export interface LateReply {
-  readonly procedure: string;
-  readonly serial: number;
-  /** Whether the daemon carried it out. */
-  readonly succeeded: boolean;
-}
-
-/** How long a call is waited for. */
-export interface LibvirtCallOptions {
-  /** Ends the wait with `AbortedError`. A call that has not left is taken back; one that has is carried out all the same. */
-  readonly signal?: AbortSignal | undefined;
-  /** Milliseconds until the wait ends with `DeadlineExceededError`, waiting for its turn included. Default: `timeouts.callMs`. */
-  readonly deadlineMs?: number | undefined;
-}
-
-/** A call on its way. */
-export interface PendingCall {
-  readonly serial: number;
-  readonly procedure: Procedure;
-  readonly payload: Uint8Array;
-  /** Descriptors that go with it. */
-  readonly fds: readonly number[] | undefined;
-  /** `queued`: not sent. `sent`: waited for. `left`: sent, but its caller has been told of an abort or deadline. `done`: settled. */
-  readonly state: "queued" | "sent" | "left" | "done";
-}
+export type * from "./window-types.js";
 
 interface Entry extends PendingCall {
   serial: number;
   state: PendingCall["state"];
   readonly order: number;
+  readonly lane: string | undefined;
+  /** Whether its lane has let it through. */
+  through: boolean;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: Error) => void;
   readonly onSent: ((serial: number) => void) | undefined;
+  readonly beside: CallBeside | undefined;
+  readonly signal: AbortSignal | undefined;
   readonly dueAt: number;
   readonly deadlineMs: number;
   forgetSignal: () => void;
 }
 
-/** How a call ended. */
-export type CallOutcome = { readonly value: unknown } | { readonly error: Error };
-
-export interface AddCallOptions {
-  readonly signal?: AbortSignal | undefined;
-  readonly deadlineMs: number;
-  readonly fds?: readonly number[] | undefined;
-  /** Told of the serial right before the call leaves. */
-  readonly onSent?: ((serial: number) => void) | undefined;
-}
-
-export interface CallWindowOptions {
-  readonly clock: Clock;
-  /**
-   * How many calls may be unanswered at once. libvirt's daemons take 5 (`max_client_requests`) and read nothing more until
-   * one is answered. The last place is kept for procedures of high priority, which daemons answer even when all else
-   * hangs: so a full window of slow calls holds up neither those nor the pings.
-   */
-  readonly size: number;
-  /** How many may wait for their turn. */
-  readonly maxQueued: number;
-  /** Puts a call on the wire. */
-  readonly transmit: (call: PendingCall) => void;
-}
+/** So long nothing of low priority leaves or is answered before calls that wait go beside. */
+const CROWDED_MS = 1_000;
+/** Calls beside at once: each that is not answered has one of the daemon's workers, of which there are 20 unless it is told otherwise. */
+const MAX_BESIDE = 8;
 
 export class CallWindow {
   readonly #options: CallWindowOptions;
@@ -77,8 +47,13 @@ export class CallWindow {
   /** Sent and not answered, by serial. */
   readonly #unanswered = new Map<number, Entry>();
   readonly #queues = { high: new FifoQueue<Entry>(), low: new FifoQueue<Entry>() };
+  readonly #lanes = new CallLanes<Entry>(isStale);
   /** Unanswered calls of low priority. */
   #low = 0;
+  /** When the last of them left or was answered. */
+  #lowMovedAt = 0;
+  #beside = 0;
+  #crowdTimer: TimerHandle | undefined;
   #queued = 0;
   #held = true;
   #order = 0;
@@ -119,7 +94,8 @@ export class CallWindow {
    * @throws DeadlineExceededError, AbortedError, BusyError, InvalidArgumentError, and what the other methods reject it with
    */
   add(procedure: Procedure, payload: Uint8Array, options: AddCallOptions): Promise<unknown> {
-    const { signal, deadlineMs, fds, onSent } = options;
+    const { signal, deadlineMs, fds, onSent, beside } = options;
+    const lane = procedure.priority === "low" ? options.lane : undefined;
     if (signal?.aborted === true) return Promise.reject(abortErrorOf(signal, procedure.name));
     if (!(deadlineMs > 0 && Number.isFinite(deadlineMs))) {
       const expected = "a finite number of milliseconds above 0";
@@ -130,15 +106,17 @@ export class CallWindow {
     return new Promise((resolve, reject) => {
       const dueAt = this.#clock.monotonic() + deadlineMs;
       const entry: Entry = {
-        procedure, payload, fds, resolve, reject, onSent, dueAt, deadlineMs,
+        procedure, payload, fds, resolve, reject, onSent, beside, signal, dueAt, deadlineMs, lane,
         serial: 0,
         state: "queued",
+        through: false,
         order: this.#order++,
         forgetSignal: () => undefined,
       }; // prettier-ignore
       this.#waiting++;
       this.#queued++;
-      this.#queues[procedure.priority].push(entry);
+      entry.through = this.#lanes.enter(entry);
+      if (entry.through) this.#queues[procedure.priority].push(entry);
       if (signal !== undefined)
         entry.forgetSignal = onAbort(signal, () => this.#leave(entry, abortErrorOf(signal, procedure.name)));
       if (dueAt < this.#timerDueAt) this.#arm(dueAt);
@@ -180,6 +158,7 @@ export class CallWindow {
     this.#unanswered.clear();
     this.#low = 0;
     for (const entry of sent) {
+      this.#freeLane(entry);
       if (entry.state === "left") continue;
       this.#forgetCaller(entry);
       entry.state = "done";
@@ -189,8 +168,10 @@ export class CallWindow {
 
   /** Rejects everything that waits for its turn. */
   failQueued(makeError: (call: PendingCall) => Error): void {
-    const waiting = [...this.#queues.high.drain(), ...this.#queues.low.drain()].sort((a, b) => a.order - b.order);
-    for (const entry of waiting) {
+    const held = this.#lanes.drain();
+    const queued = [...this.#queues.high.drain(), ...this.#queues.low.drain()];
+    for (const entry of queued) if (entry.state === "queued") this.#lanes.leave(entry, false);
+    for (const entry of [...queued, ...held].sort((a, b) => a.order - b.order)) {
       if (entry.state !== "queued") continue;
       this.#queued--;
       this.#forgetCaller(entry);
@@ -209,18 +190,78 @@ export class CallWindow {
   #advance(): void {
     while (!this.#held && this.#unanswered.size < this.#options.size) {
       const entry = this.#next();
-      if (entry === undefined) return;
+      if (entry === undefined) break;
       this.#queued--;
       this.#send(entry);
     }
+    this.#watchCrowd();
+  }
+
+  #watchCrowd(): void {
+    if (!this.#isCrowded) {
+      this.#crowdTimer?.cancel();
+      this.#crowdTimer = undefined;
+      return;
+    }
+    if (this.#crowdTimer !== undefined) return;
+    const wait = this.#lowMovedAt + CROWDED_MS - this.#clock.monotonic();
+    this.#crowdTimer = this.#clock.setTimeout(() => this.#onCrowdTimer(), Math.max(1, wait));
+    if (this.#unref) this.#crowdTimer.unref?.();
+  }
+
+  /** Whether one waits that may go beside. */
+  get #isCrowded(): boolean {
+    if (this.#held || this.#beside >= MAX_BESIDE || this.#low < this.#lowPlaces) return false;
+    return this.#queues.low.peek(isStale)?.beside !== undefined;
+  }
+
+  #onCrowdTimer(): void {
+    this.#crowdTimer = undefined;
+    const still = this.#clock.monotonic() - this.#lowMovedAt >= CROWDED_MS;
+    while (still && this.#isCrowded) void this.#sendBeside(this.#queues.low.shift() as Entry);
+    this.#watchCrowd();
+  }
+
+  async #sendBeside(entry: Entry): Promise<void> {
+    const { beside, signal, dueAt } = entry;
+    if (beside === undefined) return;
+    entry.state = "sent";
+    this.#queued--;
+    this.#beside++;
+    let outcome: CallOutcome;
+    try {
+      outcome = { value: await beside({ signal, deadlineMs: Math.max(1, dueAt - this.#clock.monotonic()) }) };
+    } catch (error) {
+      outcome = { error: asError(error) };
+    }
+    this.#beside--;
+    // There is no way beside: it waits on.
+    if ("error" in outcome && outcome.error instanceof LibvirtConnectError && entry.state === "sent") {
+      entry.state = "queued";
+      this.#queued++;
+      this.#queues.low.push(entry);
+      this.#lowMovedAt = this.#clock.monotonic();
+      return this.#advance();
+    }
+    this.#freeLane(entry);
+    if (entry.state === "sent") {
+      this.#forgetCaller(entry);
+      entry.state = "done";
+      if ("error" in outcome) entry.reject(outcome.error);
+      else entry.resolve(outcome.value);
+    }
+    this.#advance();
+  }
+
+  get #lowPlaces(): number {
+    return Math.max(1, this.#options.size - 1);
   }
 
   #next(): Entry | undefined {
     const { high, low } = this.#queues;
-    const isStale = (entry: Entry): boolean => entry.state !== "queued";
     const firstHigh = high.peek(isStale);
     const firstLow = low.peek(isStale);
-    const lowMay = firstLow !== undefined && this.#low < Math.max(1, this.#options.size - 1);
+    const lowMay = firstLow !== undefined && this.#low < this.#lowPlaces;
     if (lowMay && (firstHigh === undefined || firstLow.order < firstHigh.order)) return low.shift();
     return firstHigh === undefined ? undefined : high.shift();
   }
@@ -229,9 +270,14 @@ export class CallWindow {
     entry.state = "sent";
     entry.serial = this.#takeSerial();
     this.#unanswered.set(entry.serial, entry);
-    if (entry.procedure.priority === "low") this.#low++;
+    if (entry.procedure.priority === "low") this.#moveLow(1);
     entry.onSent?.(entry.serial);
     this.#options.transmit(entry);
+  }
+
+  #moveLow(by: 1 | -1): void {
+    this.#low += by;
+    this.#lowMovedAt = this.#clock.monotonic();
   }
 
   #takeSerial(): number {
@@ -242,10 +288,19 @@ export class CallWindow {
 
   #release(entry: Entry): void {
     this.#unanswered.delete(entry.serial);
-    if (entry.procedure.priority === "low") this.#low--;
+    if (entry.procedure.priority === "low") this.#moveLow(-1);
+    this.#freeLane(entry);
     if (entry.state !== "sent") return;
     this.#forgetCaller(entry);
     entry.state = "done";
+  }
+
+  /** The next of its lane may go on. */
+  #freeLane(entry: Entry): void {
+    for (const next of this.#lanes.leave(entry, entry.state === "left")) {
+      next.through = true;
+      this.#queues.low.push(next);
+    }
   }
 
   #forgetCaller(entry: Entry): void {
@@ -259,11 +314,16 @@ export class CallWindow {
     const wasSent = entry.state === "sent";
     this.#forgetCaller(entry);
     entry.state = wasSent ? "left" : "done";
-    if (!wasSent) {
+    if (wasSent) this.#lanes.noteLeft(entry);
+    else {
       this.#queued--;
-      this.#queues[entry.procedure.priority].forgetOne((other) => other.state !== "queued");
+      if (entry.through) {
+        this.#queues[entry.procedure.priority].forgetOne(isStale);
+        this.#freeLane(entry);
+      } else this.#lanes.forgetOne(entry);
     }
     entry.reject(error);
+    this.#advance();
   }
 
   #arm(dueAt: number): void {
@@ -290,9 +350,13 @@ export class CallWindow {
       else next = Math.min(next, entry.dueAt);
     };
     for (const entry of [...this.#unanswered.values()]) look(entry);
-    for (const entry of [...this.#queues.high, ...this.#queues.low]) look(entry);
+    for (const entry of [...this.#queues.high, ...this.#queues.low, ...this.#lanes.waiting()]) look(entry);
     if (next < Infinity && next < this.#timerDueAt) this.#arm(next);
   }
+}
+
+function isStale(entry: Entry): boolean {
+  return entry.state !== "queued";
 }
 
 function deadlineError(entry: PendingCall & { readonly deadlineMs: number }): DeadlineExceededError {

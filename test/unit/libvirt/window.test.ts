@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { VirtualClock } from "../../../src/core/index.js";
+import { LibvirtConnectError } from "../../../src/libvirt/rpc/errors.js";
 import type { Procedure } from "../../../src/libvirt/rpc/procedure.js";
 import { CallWindow } from "../../../src/libvirt/rpc/window.js";
 import type { PendingCall } from "../../../src/libvirt/rpc/window.js";
@@ -72,6 +73,91 @@ describe("the window of calls", () => {
     expect(sent.length).toBe(3);
     answer(2);
     expect(await patient).toBe(2);
+    answer(1);
+    expect([window.unanswered, clock.pending]).toEqual([0, 0]);
+  });
+
+  it("lets out two calls about one thing at once, and one while it is silent, so that there is place for others", async () => {
+    const { window, sent, names, clock, answer } = makeWindow();
+    const about = (lane: string | undefined, deadlineMs = 1000) => window.add(LOW, PAYLOAD, { deadlineMs, lane });
+    const given = Array.from({ length: 6 }, () => rejection(about("silent", 50)));
+    expect([sent.length, window.queued]).toEqual([2, 4]);
+    void about("other");
+    void about(undefined);
+    expect(sent.length).toBe(4);
+    answer(2);
+    answer(3);
+    await clock.tick(50);
+    expect((await Promise.all(given)).map((error) => "operation" in error && error.operation)).toEqual([
+      "slow",
+      "slow",
+      ...Array.from({ length: 4 }, () => "slow (never sent)"),
+    ]);
+    const late = about("silent");
+    answer(0);
+    expect(sent.length).toBe(4);
+    // Those of high priority are for ending it.
+    void window.add(HIGH, PAYLOAD, { deadlineMs: 1000, lane: "silent" });
+    expect(names().at(-1)).toBe("fast");
+    answer(1);
+    expect(sent.length).toBe(6);
+    answer(5);
+    answer(4);
+    expect(await late).toBe(5);
+    expect([window.queued, window.unanswered]).toEqual([0, 0]);
+  });
+
+  it("lets out the next about one thing when one is given up that was not sent, and all when the connection is another", async () => {
+    const { window, sent } = makeWindow(2);
+    const abort = new AbortController();
+    const about = (signal?: AbortSignal) =>
+      rejection(window.add(LOW, PAYLOAD, { deadlineMs: 1000, lane: "one", signal }));
+    const first = about();
+    const [second, third] = [about(abort.signal), about(abort.signal)];
+    const fourth = about();
+    expect(sent.length).toBe(1);
+    abort.abort();
+    expect([await second, await third]).toMatchObject([{ code: "ABORTED" }, { code: "ABORTED" }]);
+    expect(window.queued).toBe(1);
+    window.hold();
+    window.failSent(() => new Error("gone"));
+    expect(await first).toMatchObject({ message: "gone" });
+    window.open();
+    expect([sent.length, window.queued]).toEqual([2, 0]);
+    const [fifth, sixth] = [about(), about()];
+    window.failQueued(() => new Error("over"));
+    window.failSent(() => new Error("gone"));
+    expect(await Promise.all([fourth, fifth, sixth])).toMatchObject([
+      { message: "gone" },
+      { message: "over" },
+      { message: "over" },
+    ]);
+    void about();
+    expect(sent.length).toBe(3);
+  });
+
+  it("has calls go beside when for a second it is full and nothing in it is answered, or wait on where there is no way", async () => {
+    const { window, sent, clock, answer } = makeWindow(3);
+    const limits: number[] = [];
+    const beside = ({ deadlineMs }: { readonly deadlineMs: number }): Promise<unknown> => {
+      limits.push(deadlineMs);
+      return limits.length === 1 ? Promise.reject(new LibvirtConnectError("no way")) : Promise.resolve("beside");
+    };
+    for (let i = 0; i < 2; i++) void window.add(LOW, PAYLOAD, { deadlineMs: 10_000, beside });
+    const bound = window.add(LOW, PAYLOAD, { deadlineMs: 10_000 });
+    const free = window.add(LOW, PAYLOAD, { deadlineMs: 10_000, beside });
+    await clock.tick(900);
+    answer(0);
+    expect(sent.length).toBe(3);
+    await clock.tick(900);
+    expect(limits).toEqual([]);
+    await clock.tick(100);
+    expect([limits, window.queued]).toEqual([[8_100], 1]);
+    await clock.tick(1_000);
+    expect(await free).toBe("beside");
+    expect([limits, window.queued, sent.length]).toEqual([[8_100, 7_100], 0, 3]);
+    answer(2);
+    expect(await bound).toBe(2);
     answer(1);
     expect([window.unanswered, clock.pending]).toEqual([0, 0]);
   });
