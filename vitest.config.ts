@@ -62,7 +62,7 @@ export default defineConfig({
           pool: "forks",
           fileParallelism: false,
           testTimeout: 300_000,
-          hookTimeout: 600_000,
+          hookTimeout: 1_200_000,
         },
       },
     ],

@@ -1,6 +1,7 @@
 // `npm run test:matrix`: the integration and long tests with another release's QEMU, libvirt and tools, in a Debian system of
 // their own below the cache directory, which is made on first use (a minute, 1 GB). Wants root, on Debian or what descends from it.
-// `npm run test:matrix -- [--release trixie] [--project integration] [FILE…]` runs only the test files that contain one of the words.
+// `npm run test:matrix -- [--release trixie] [--project integration] [--minutes 120] [FILE…]` runs only the test files whose paths contain one
+// of the words: `libvirt` those of the libvirt driver and its client.
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -18,10 +19,12 @@ const { values, positionals } = parseArgs({
   options: {
     release: { type: "string", default: "trixie" },
     project: { type: "string", multiple: true, default: ["integration", "long"] },
+    minutes: { type: "string", default: "120" },
   },
 });
-const { release, project: projects } = values;
+const { release, project: projects, minutes } = values;
 if (!/^[a-z]+$/.test(release)) throw new Error(`no name of a Debian release: ${release}`);
+if (!/^[1-9]\d{0,3}$/.test(minutes)) throw new Error(`no number of minutes: ${minutes}`);
 
 /** What the tests need beside their packages, and minimal systems lack. */
 const BESIDES = ["ca-certificates", "cpio", "curl", "iputils-ping", "kmod", "openssl", "procps"];
@@ -32,6 +35,8 @@ const LIBVIRT = ["network", "nwfilter", "storage", "nodedev", "secret", "interfa
 );
 const DIRECTORIES = ["/proc", "/sys", "/dev"];
 const NODE = "/usr/local/bin/node";
+/** What timeout(1) ends with. */
+const TIMED_OUT = 124;
 
 const log = createLog();
 const root = join(cacheDirectory(), "releases", release);
@@ -114,9 +119,13 @@ await ensureDependencies({ log });
 const { ready, advice } = await ensureSetup({ need: "test", log });
 if (!ready) throw new Error(advice.join("\n"));
 await ensureSystem();
+// The sandbox takes all that runs in it along when it is told to end.
+const limit = ["--foreground", "--kill-after=60", `${minutes}m`];
 const inside = (argv) =>
-  runInherited("unshare", ["--mount", "sh", "-c", enter(), "sh", ...argv], { env: environment() });
+  runInherited("timeout", [...limit, "unshare", "--mount", "sh", "-c", enter(), "sh", ...argv], { env: environment() });
 await inside(["sh", "-c", "qemu-system-x86_64 --version | head -n 1; libvirtd --version"]);
 const chosen = projects.flatMap((project) => ["--project", project]);
 const vitest = [NODE, "node_modules/vitest/vitest.mjs", "run", ...chosen, ...positionals];
-process.exitCode = await inside([NODE, "scripts/in-sandbox.mjs", "--strict", "--", ...vitest]);
+const exitCode = await inside([NODE, "scripts/in-sandbox.mjs", "--strict", "--", ...vitest]);
+if (exitCode === TIMED_OUT) console.error(`The tests were not through after ${minutes} minutes.`);
+process.exitCode = exitCode;

@@ -9,7 +9,7 @@ const formats: readonly Format[] = ["esm", "cjs"];
 
 /** What importing a subpath may never bring in, as source files of ours. */
 const strangers: Readonly<Record<string, RegExp>> = {
-  hypervise: /^src\/(fake|kvm|libvirt|qmp|testing)\//,
+  hypervise: /^src\/(fake|hypervisor|kvm|libvirt|qmp|testing)\//,
   "hypervise/fake": /^src\/(kvm|libvirt|qmp|testing)\/|\.gen\.ts$/,
   "hypervise/kvm": /^src\/(fake|libvirt|testing)\//,
   "hypervise/libvirt": /^src\/(fake|kvm|testing)\//,

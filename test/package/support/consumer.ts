@@ -66,6 +66,8 @@ export async function mustRun(...args: Parameters<typeof run>): Promise<string> 
   return finished.stdout;
 }
 
+const PACK_MS = 900_000;
+
 const bin = (name: string): string => join(repository, "node_modules", ".bin", name);
 
 export class Workspace {
@@ -81,7 +83,9 @@ export class Workspace {
   static async create(): Promise<Workspace> {
     const directory = await mkdtemp(join(tmpdir(), "hypervise-package-"));
     try {
-      await mustRun("npm", ["pack", "--silent", "--pack-destination", directory]);
+      // It builds the package, maybe beside guests that boot.
+      const pack = ["pack", "--silent", "--pack-destination", directory];
+      await mustRun("npm", pack, { timeoutMs: PACK_MS });
       const workspace = new Workspace(directory, join(directory, `${manifest.name}-${manifest.version}.tgz`));
       for (const format of ["esm", "cjs"] as const) await workspace.#install(format);
       return workspace;

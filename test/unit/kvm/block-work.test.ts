@@ -89,6 +89,8 @@ describe("changing a medium", () => {
     const refused = { code: "DEVICE_DETACH_FAILED", device: "cd", retryable: true };
     await expect(changeMedium(guest.core, "cd", second, {})).rejects.toMatchObject(refused);
     expect([inserted, nodes, source()]).toEqual(["disk0-format", ["disk0-format"], first]);
+    const { host } = guest.core;
+    Object.assign(host, { timeouts: { ...host.timeouts, trayMs: 20_000 } });
     const letting = changeMedium(guest.core, "cd", second, {});
     const opens = names().length;
     await waitFor(() => names().slice(opens).includes("blockdev-open-tray"));

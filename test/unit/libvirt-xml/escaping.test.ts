@@ -10,6 +10,7 @@ import {
   parseXmlElement,
 } from "../../../src/libvirt/xml/index.js";
 import type { XmlElement } from "../../../src/libvirt/xml/index.js";
+import { anyCodePoint } from "../any-code-point.js";
 
 const ILLEGAL = /[^\t\n\r\u0020-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]/u;
 const nasty = fc.constantFrom(
@@ -32,9 +33,12 @@ const nasty = fc.constantFrom(
 );
 /** Any text that XML can hold. */
 const text = fc
-  .array(fc.oneof(nasty, fc.string({ unit: "grapheme", maxLength: 4 }), fc.string({ unit: "binary", maxLength: 3 })), {
-    maxLength: 8,
-  })
+  .array(
+    fc.oneof(nasty, fc.string({ unit: "grapheme", maxLength: 4 }), fc.string({ unit: anyCodePoint, maxLength: 3 })),
+    {
+      maxLength: 8,
+    },
+  )
   .map((parts) => parts.join(""))
   .filter((value) => !ILLEGAL.test(value));
 
