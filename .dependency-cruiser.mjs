@@ -10,6 +10,7 @@ const rooms = [
   { name: "network", path: "^src/network/", floor: 2 },
   { name: "storage", path: "^src/storage/", floor: 2 },
   { name: "driver", path: "^src/driver/", floor: 3 },
+  { name: "hypervisor", path: "^src/hypervisor/", floor: 3.5 },
   { name: "fake", path: "^src/fake/", floor: 4 },
   { name: "kvm", path: "^src/kvm/", floor: 4 },
   { name: "libvirt", path: "^src/libvirt/(?!rpc/|xml/)", floor: 4 },

@@ -47,6 +47,7 @@ const buildingBlocks = new Set([
   "EventBase",
   "FILTER_PHASES",
   "FlagParameter",
+  "GUEST_SYSTEMS",
   "InstanceEventBase",
   "InstanceId",
   "IOMMU_MODELS",
@@ -55,6 +56,7 @@ const buildingBlocks = new Set([
   "Promised",
   "StringParameter",
   "TableContent",
+  "Tagged",
   "UnionToIntersection",
   "VifBase",
 ]);

@@ -23,6 +23,7 @@ export const GENERATED_DOCUMENTS = [
   "docs/capabilities.md",
   "docs/errors.md",
   "docs/events.md",
+  "docs/libvirt-driver.md",
   "docs/timeouts.md",
 ] as const;
 
@@ -31,6 +32,7 @@ const PARTS: Readonly<Record<string, () => string>> = {
   flags: flagTable,
   "facet-methods": methodTable,
   errors: errorTables,
+  "libvirt-abilities": abilityTable,
   transitions: () => main.LIFECYCLE_TRANSITIONS.map((name) => `\`${name}\``).join(", "),
   ...Object.fromEntries(Object.entries(timeoutTables()).map(([part, of]) => [part, () => timeoutTable(of)])),
 };
@@ -195,6 +197,19 @@ function methodTable(): string {
     main.FACET_NAMES.map((name) => [
       `\`${name}\``,
       main.FACET_METHODS[name].map((method) => `\`${method}\``).join(", "),
+    ]),
+  );
+}
+
+function abilityTable(): string {
+  return table(
+    ["what", "libvirt", "QEMU", "by", "asked of libvirt"],
+    libvirt.LIBVIRT_ABILITIES.map(({ name, libvirt: since, qemu = "", by, probe = "" }) => [
+      `\`${name}\``,
+      since,
+      qemu,
+      by.replaceAll(/<[^>]*>|\b(?:vir[A-Z]|VIR_)\w+/g, (code) => `\`${code}\``),
+      probe === "" ? "" : `\`${probe}\``,
     ]),
   );
 }

@@ -68,6 +68,13 @@ export const SYSTEM_NEEDS = [
     packages: { apt: "swtpm", dnf: "swtpm", pacman: "swtpm", zypper: "swtpm", apk: "swtpm" },
   },
   {
+    name: "swtpm_setup",
+    purpose: "guests with a TPM under libvirt",
+    groups: TEST,
+    probe: { command: "swtpm_setup" },
+    packages: { apt: "swtpm-tools", dnf: "swtpm-tools", pacman: "swtpm", zypper: "swtpm", apk: "swtpm" },
+  },
+  {
     name: "qemu-system-aarch64",
     purpose: "machines of another architecture",
     groups: TEST,
@@ -267,6 +274,19 @@ export const SYSTEM_NEEDS = [
       dnf: "libvirt-daemon",
       pacman: "libvirt",
       zypper: "libvirt-daemon",
+      apk: "libvirt-daemon",
+    },
+  },
+  {
+    name: "virtlogd",
+    purpose: "console logs of guests of libvirt that outlive the daemon",
+    groups: TEST,
+    probe: { command: "virtlogd" },
+    packages: {
+      apt: "libvirt-daemon",
+      dnf: "libvirt-daemon-log",
+      pacman: "libvirt",
+      zypper: "libvirt-daemon-log",
       apk: "libvirt-daemon",
     },
   },

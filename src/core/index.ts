@@ -48,6 +48,7 @@ export type {
 export type { JsonObject, JsonValue } from "./json.js";
 export { KeyedLock } from "./keyed-lock.js";
 export type { LockWaitOptions } from "./keyed-lock.js";
+export { LatestRun } from "./latest-run.js";
 export type { CommonOptions, OperationOptions, OperationProgress } from "./options.js";
 export type { EffectRecord, OperationRecord } from "./operation-record.js";
 export { redactError } from "./redact-error.js";

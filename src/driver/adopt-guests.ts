@@ -12,44 +12,66 @@ import type { RecoveryReport } from "./recovery-report.js";
 type Adoption = Omit<RecoveryReport, "operations">;
 
 /** Finds guests in memory again, puts up their ports and filters, and tells of those that should run and don't. Instances that an operation works on are left out. */
-export async function adoptGuests(host: HostContext): Promise<Adoption> {
+export function adoptGuests(host: HostContext): Promise<Adoption> {
+  return goThrough(host, (found) => adopt(host, found));
+}
+
+/** The same for a driver that only looks: nothing is put up, and nothing told. */
+export function lookAtGuests(host: HostContext): Promise<Adoption> {
+  return goThrough(host, async () => []);
+}
+
+/** A record, and what became of its guest. */
+interface Found {
+  readonly record: InstanceRecord;
+  readonly instance: InstanceRef;
+  readonly state: PowerState;
+  readonly adopted: boolean;
+  readonly lost: boolean;
+}
+
+/** @param act what is done about each; resolves to what failed of it */
+async function goThrough(host: HostContext, act: (found: Found) => Promise<readonly Error[]>): Promise<Adoption> {
   const guests = new Map((await host.hypervisor.list()).map((guest) => [guest.uuid, guest]));
   const known = host.records.list().filter(({ uuid }) => !host.locks.isLocked(uuid));
-  const found = await Promise.all(known.map((record) => adopt(host, record, guests.get(record.uuid))));
+  const all = await Promise.all(
+    known.map(async (record) => {
+      const found = await find(record, guests.get(record.uuid));
+      return { ...found, errors: await act(found) };
+    }),
+  );
   const orphans = [...guests.values()].filter(
     ({ uuid }) => host.records.get(uuid) === undefined && !host.locks.isLocked(uuid),
   );
   return {
-    adopted: found.flatMap(({ adopted, instance }) => (adopted ? [instance] : [])),
-    lost: found.flatMap(({ lost, instance }) => (lost ? [instance] : [])),
+    adopted: all.flatMap(({ adopted, instance }) => (adopted ? [instance] : [])),
+    lost: all.flatMap(({ lost, instance }) => (lost ? [instance] : [])),
     orphans: orphans.map(({ uuid, name }) => ({ uuid, name })),
-    degraded: found.flatMap(({ instance, errors }) => (errors.length > 0 ? [{ instance, errors }] : [])),
+    degraded: all.flatMap(({ instance, errors }) => (errors.length > 0 ? [{ instance, errors }] : [])),
   };
 }
 
-interface Found {
-  readonly instance: InstanceRef;
-  readonly adopted: boolean;
-  readonly lost: boolean;
-  readonly errors: readonly Error[];
-}
-
-async function adopt(host: HostContext, record: InstanceRecord, guest: Guest | undefined): Promise<Found> {
+async function find(record: InstanceRecord, guest: Guest | undefined): Promise<Found> {
   const instance = { uuid: record.uuid, name: record.name };
   const state = guest === undefined ? "shutdown" : await powerStateOf(guest).catch((): PowerState => "nostate");
-  if (guest !== undefined && isInMemory(state)) {
-    host.events.emit({ type: "instance", instance, change: "adopted" });
-    return { instance, adopted: true, lost: false, errors: await restoreNetwork(host, record) };
-  }
+  const adopted = guest !== undefined && isInMemory(state);
   // One that was handed over to another host is not here, and is not lost.
   const leaving = record.migration?.role === "source";
-  const lost = !leaving && (record.desiredState === "running" || record.desiredState === "paused");
+  const wanted = record.desiredState === "running" || record.desiredState === "paused";
+  return { record, instance, state, adopted, lost: !adopted && !leaving && wanted };
+}
+
+async function adopt(host: HostContext, { record, instance, state, adopted, lost }: Found): Promise<readonly Error[]> {
+  if (adopted) {
+    host.events.emit({ type: "instance", instance, change: "adopted" });
+    return restoreNetwork(host, record);
+  }
   if (lost) {
     const [transition, cause] =
       state === "crashed" ? (["crashed", "crash"] as const) : (["stopped", "external"] as const);
     host.events.emit({ type: "lifecycle", instance, transition, cause });
   }
-  return { instance, adopted: false, lost, errors: [] };
+  return [];
 }
 
 /** Ports and filters of a running guest may have gone with a reboot of the network's services; what stands is left as it is. */

@@ -26,6 +26,7 @@ export function hostDeviceOf(device: GuestDevice): string | undefined {
     // Of these there may be several alike.
     case "usbHost":
     case "usbInput":
+    case "mediatedOfType":
       return undefined;
   }
 }

@@ -42,12 +42,14 @@ import {
   listInstances,
 } from "./operations/queries.js";
 import { initHost } from "./operations/init-host.js";
+import { listTaggedDevices } from "./operations/list-tagged-devices.js";
 import { plan } from "./operations/plan.js";
 import { powerOff } from "./operations/power-off.js";
 import { powerOn, resumeStateOnHostBoot } from "./operations/power-on.js";
 import { reboot } from "./operations/reboot.js";
 import { spawn } from "./operations/spawn.js";
 import { subscribe } from "./operations/events.js";
+import type { TaggedInstanceDevice } from "./tagged-devices.js";
 
 type Named = Pick<InstanceRef, "uuid">;
 type Promised<F extends FacetName> = (F extends FacetName ? (facet: Facets[F]) => void : never) extends (
@@ -138,6 +140,9 @@ class Driver implements ComputeDriver {
   }
   getInstanceDiskInfo(instance: Named): Promise<readonly DiskInfo[]> {
     return getInstanceDiskInfo(this.#host, instance);
+  }
+  listTaggedDevices(instance: Named, options?: CommonOptions): Promise<readonly TaggedInstanceDevice[]> {
+    return listTaggedDevices(this.#host, instance, options);
   }
   instanceOnDisk(instance: Named): Promise<boolean> {
     return instanceOnDisk(this.#host, instance);

@@ -37,20 +37,33 @@ export async function restoreResources(
   return { ...record, volumes, vifs: plugged };
 }
 
-/** Starts a guest that is not in memory, with a definition made anew from the record. On failure the guest is not in memory. */
-export async function bringUp(host: HostContext, uuid: string, signal?: AbortSignal): Promise<Guest> {
+/**
+ * Starts a guest that is not in memory, with a definition made anew from the record. On failure the guest is not in memory.
+ * @param options.repair defines it even where it is known to be so: somebody else may have changed what the hypervisor has
+ */
+export async function bringUp(
+  host: HostContext,
+  uuid: string,
+  signal?: AbortSignal,
+  { repair = false }: { readonly repair?: boolean } = {},
+): Promise<Guest> {
   const record = await restoreResources(host, host.records.require(uuid), signal);
-  const guest = await redefine(host, record, signal);
+  const guest = await redefine(host, record, repair, signal);
   await host.records.put({ ...record, desiredState: "running" });
   await startGuest(host, guest, signal);
   return guest;
 }
 
-async function redefine(host: HostContext, record: InstanceRecord, signal?: AbortSignal): Promise<Guest> {
+async function redefine(
+  host: HostContext,
+  record: InstanceRecord,
+  repair: boolean,
+  signal?: AbortSignal,
+): Promise<Guest> {
   const definition = guestDefinitionOf(record);
   const known = await host.hypervisor.find(record.uuid, signalOption(signal));
   if (known === undefined) return host.hypervisor.define(definition, signalOption(signal));
-  if (!host.lifecycle.capabilities.features.has("redefine") || sameJson(await known.definition(), definition))
-    return known;
+  if (!host.lifecycle.capabilities.features.has("redefine")) return known;
+  if (!repair && sameJson(await known.definition(), definition)) return known;
   return host.hypervisor.redefine(definition, signalOption(signal));
 }

@@ -62,6 +62,8 @@ export interface DriverCapabilities {
   readonly facets: Readonly<Record<FacetName, boolean>>;
   readonly flags: DriverFlags;
   readonly features: ReadonlySet<HypervisorFeature>;
+  /** The driver only looks: whatever would change something rejects, with `ReadOnlyError` or, where a facet has it, with `NotSupportedError`. */
+  readonly readOnly: boolean;
 }
 
 export const FACET_NAMES = Object.keys(FACET_REQUIREMENTS) as readonly FacetName[];
@@ -81,5 +83,6 @@ export function capabilitiesOf(features: ReadonlySet<HypervisorFeature>): Driver
       deviceTagging: true,
     }),
     features: new Set(HYPERVISOR_FEATURES.filter((feature) => features.has(feature))),
+    readOnly: false,
   });
 }

@@ -7,6 +7,7 @@ import type { DriverEvent } from "./events.js";
 import type { InstanceInfo, SpawnResult, StopResult } from "./results.js";
 import type { InstanceRef, InstanceSpec } from "./instance-spec.js";
 import type { RecoveryReport } from "./recovery-report.js";
+import type { TaggedInstanceDevice } from "./tagged-devices.js";
 
 export interface EventOptions {
   readonly signal?: AbortSignal | undefined;
@@ -108,6 +109,11 @@ export interface ComputeDriver extends AsyncDisposable {
 
   /** The instance's own disks, volumes left out. (Nova's `get_instance_disk_info`.) */
   getInstanceDiskInfo(instance: Pick<InstanceRef, "uuid">): Promise<readonly DiskInfo[]>;
+  /** Devices that carry a role tag, with the places at which the guest finds them. (Nova's device metadata.) */
+  listTaggedDevices(
+    instance: Pick<InstanceRef, "uuid">,
+    options?: CommonOptions,
+  ): Promise<readonly TaggedInstanceDevice[]>;
   /** True when disks of the instance are on this host's storage. (Nova's `instance_on_disk`.) */
   instanceOnDisk(instance: Pick<InstanceRef, "uuid">): Promise<boolean>;
   /** Removes the instance's disks; true when nothing is left. Rejects with `InvalidStateError` while the instance exists. (Nova's `delete_instance_files`.) */

@@ -42,7 +42,7 @@ export function createHostContext({ hypervisor, collaborators, timeouts }: Drive
     events: new DriverEvents(clock, intents),
     intents,
     handles: new HandleRegistry(),
-    frozen: new Set(),
+    frozen: new Map(),
     unsettled: new Set(),
   };
   return host;

@@ -81,6 +81,28 @@ export class HypervisorUnavailableError extends HyperviseError {
   }
 }
 
+/** The driver only looks, and was asked to change something. Nothing was touched. Code `READ_ONLY`. */
+export class ReadOnlyError extends HyperviseError {
+  /** The method that would have changed something. */
+  readonly operation: string;
+
+  static {
+    nameErrorClass(this, "ReadOnlyError");
+  }
+  constructor(operation: string, context: ErrorContext = {}) {
+    super(`${operation}: the driver is open for reading only`, {
+      remedy: "Call it on the driver that manages the host.",
+      ...context,
+      code: "READ_ONLY",
+    });
+    this.operation = operation;
+  }
+
+  protected override tenantFields(): JsonObject {
+    return { operation: this.operation };
+  }
+}
+
 /** A method was called before `initHost`. Code `NOT_INITIALIZED`. */
 export class NotInitializedError extends HyperviseError {
   static {

@@ -35,6 +35,7 @@ export function guestDefinitionOf(parts: DefinedParts): GuestDefinition {
     guestAgent: spec.guestAgent ?? true,
     ...(spec.hardware === undefined ? {} : { hardware: spec.hardware }),
     ...(spec.platform === undefined ? {} : { platform: spec.platform }),
+    ...(spec.metadata === undefined ? {} : { metadata: spec.metadata }),
   };
 }
 
@@ -66,7 +67,7 @@ export function driveId(deviceName: string): string {
 
 /** A volume as the guest has it. */
 export function volumeDiskOf(volume: AttachedVolume): GuestDisk {
-  const { diskId, source, bus, deviceType, deviceName, bootIndex, connection, tuning } = volume;
+  const { diskId, source, bus, deviceType, deviceName, bootIndex, connection, tag, tuning } = volume;
   return {
     id: diskId,
     source,
@@ -78,15 +79,17 @@ export function volumeDiskOf(volume: AttachedVolume): GuestDisk {
     // A drive is the same whatever is in it.
     ...(deviceType === "disk" ? { serial: connection.volumeId.slice(0, 20) } : {}),
     ...(bootIndex === undefined ? {} : { bootIndex }),
+    ...(tag === undefined ? {} : { tag }),
     ...(tuning === undefined ? {} : { tuning }),
   };
 }
 
 /** A drive without a medium as the guest has it. */
-export function emptyDriveOf({ diskId, bus, deviceType, deviceName, bootIndex, tuning }: EmptyDrive): GuestDisk {
+export function emptyDriveOf({ diskId, bus, deviceType, deviceName, bootIndex, tag, tuning }: EmptyDrive): GuestDisk {
   return {
     ...{ id: diskId, bus, deviceType, deviceName, readOnly: deviceType === "cdrom", shareable: false },
     ...(bootIndex === undefined ? {} : { bootIndex }),
+    ...(tag === undefined ? {} : { tag }),
     ...(tuning === undefined ? {} : { tuning }),
   };
 }
@@ -94,7 +97,7 @@ export function emptyDriveOf({ diskId, bus, deviceType, deviceName, bootIndex, t
 /** A port as the guest has it. */
 export function guestNicOf({ vif, backend }: PluggedVif): GuestNic {
   const { mtu } = vif.network;
-  const { bootIndex } = vif;
+  const { bootIndex, tag } = vif;
   return {
     id: vif.id,
     macAddress: vif.macAddress,
@@ -103,5 +106,6 @@ export function guestNicOf({ vif, backend }: PluggedVif): GuestNic {
     queues: vif.queues ?? 1,
     ...(mtu === undefined ? {} : { mtu }),
     ...(bootIndex === undefined ? {} : { bootIndex }),
+    ...(tag === undefined ? {} : { tag }),
   };
 }

@@ -21,6 +21,8 @@ export interface GuestDisk {
   /** Serial number that the guest reads, at most 20 characters for virtio. */
   readonly serial?: string;
   readonly bootIndex?: number;
+  /** Role tag, for hypervisors that keep such beside their guests. */
+  readonly tag?: string;
   readonly tuning?: DiskTuning;
 }
 
@@ -33,6 +35,8 @@ export interface GuestNic {
   readonly mtu?: number;
   readonly queues: number;
   readonly bootIndex?: number;
+  /** Role tag, for hypervisors that keep such beside their guests. */
+  readonly tag?: string;
 }
 
 export interface GuestKernel {
@@ -53,6 +57,8 @@ export interface GuestDefinition extends InstanceRef {
   readonly nics: readonly GuestNic[];
   readonly guestAgent: boolean;
   readonly hardware?: GuestHardware;
+  /** What the embedder keeps with the instance, for hypervisors that keep such beside their guests. */
+  readonly metadata?: Readonly<Record<string, string>>;
   /** Choices that only one kind of hypervisor knows, by its `type`; each checks its own and leaves the others alone. */
   readonly platform?: Readonly<Record<string, JsonObject>>;
 }

@@ -177,7 +177,12 @@ export type GuestDevice =
   /** A PCI function of the host, `0000:3b:00.0`, bound to vfio-pci. */
   | { readonly type: "pciHost"; readonly id: string; readonly address: string }
   /** A mediated device of the host. */
-  | { readonly type: "mediated"; readonly id: string; readonly uuid: string };
+  | { readonly type: "mediated"; readonly id: string; readonly uuid: string }
+  /**
+   * A mediated device of a type, `nvidia-35`: one that no guest has, or a new one; which, the hypervisor keeps for as long as the guest has the device.
+   * Of the device `parent` of the host's, `0000:3b:00.0`, or of any.
+   */
+  | { readonly type: "mediatedOfType"; readonly id: string; readonly mdevType: string; readonly parent?: string };
 
 export interface GuestClock {
   /** Default `utc`. */

@@ -25,6 +25,16 @@ export interface GuestInfo {
   readonly startedAt?: number;
 }
 
+/** Where a guest finds one of its devices. */
+export interface DeviceAddress {
+  readonly type: "disk" | "nic";
+  readonly id: string;
+  /** `pci`, `scsi`, `sata`, `ide`, `usb`, `fdc`, `virtio-mmio`. */
+  readonly bus: string;
+  /** `0000:01:00.0` on PCI, `0:0:0:5` (controller, bus, target, unit) of drives. */
+  readonly address: string;
+}
+
 /** `elf`: plain. The others are kdump's compressed ones. */
 export type MemoryDumpFormat = "elf" | "kdump-zlib" | "kdump-lzo" | "kdump-snappy";
 
@@ -48,6 +58,8 @@ export interface GuestSuspend {
 
 /** What a QEMU guest agent in the guest does for us. Feature `guestAgent`. All reject with `AgentUnresponsiveError` when it does not answer. */
 export interface GuestAgent {
+  /** The administrator's name in the guest. Absent: `root`. */
+  readonly adminUser?: string;
   ping(options?: CommonOptions): Promise<void>;
   setPassword(user: string, password: Secret, options?: CommonOptions): Promise<void>;
   writeFile(path: string, contents: Uint8Array, options?: CommonOptions): Promise<void>;
@@ -80,6 +92,9 @@ export interface Guest {
 
   /** Never waits longer than the hypervisor's query limit; then answers with `stale`. */
   info(options?: CommonOptions): Promise<GuestInfo>;
+
+  /** Where the guest finds its disks and NICs, or will when it starts. Never waits longer than the query limit. Optional: without it nobody knows. */
+  deviceAddresses?(options?: CommonOptions): Promise<readonly DeviceAddress[]>;
 
   /** Brings the defined guest into memory; resolves when it runs, or stands paused. Rejects with `InvalidStateError` when it is in memory already. On failure nothing is left running. */
   start(options?: CommonOptions & { readonly paused?: boolean }): Promise<void>;
@@ -125,6 +140,8 @@ export interface Guest {
   snapshotDisk?(diskId: string, overlay: DiskSource, options?: CommonOptions): Promise<void>;
   /** Merges the overlay back into what it is based on. Feature `diskSnapshot`. */
   commitDisk?(diskId: string, base: DiskSource, options?: CommonOptions): Promise<void>;
+  /** Copies what is between `base` and the disk's present file into that file, which is based on `base` then; without `base`, on nothing. Feature `diskSnapshot`. */
+  pullDisk?(diskId: string, base: DiskSource | undefined, options?: CommonOptions): Promise<void>;
 
   /**
    * Copies disks of a guest in memory as they are at one point in time. `onPointInTime` is called once the point is fixed. On failure or abort the files are removed

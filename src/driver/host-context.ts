@@ -1,5 +1,5 @@
 /** What all operations of one driver share: the hypervisor, its collaborators, and the driver's own bookkeeping. */
-import type { Clock, CompletionHandler, Journal, KeyedLock } from "../core/index.js";
+import type { Clock, CompletionHandler, Journal, KeyedLock, Transaction } from "../core/index.js";
 import type { Collaborators } from "./collaborators.js";
 import type { DriverEvents } from "./driver-events.js";
 import type { DriverLifecycle } from "./lifecycle.js";
@@ -28,8 +28,8 @@ export interface HostContext {
   readonly events: DriverEvents;
   readonly intents: Intents;
   readonly handles: HandleRegistry;
-  /** Uuids of instances whose file systems `quiesce` has frozen. */
-  readonly frozen: Set<string>;
+  /** By their uuids, the instances whose file systems `quiesce` has frozen; what undoes that is on record. */
+  readonly frozen: Map<string, Transaction>;
   /** Uuids of instances with an operation in the journal that could be neither undone nor finished. */
   readonly unsettled: Set<string>;
 }

@@ -4,7 +4,7 @@ import type { SecretStore } from "../storage/index.js";
 import type { Guest, GuestInfo } from "./guest.js";
 import type { GuestDefinition } from "./guest-definition.js";
 import type { CpuComparison } from "./facets/host.js";
-import type { CpuModel, HostCpuStatistics, HostFacts } from "./host-facts.js";
+import type { CpuModel, HostCpuStatistics, HostDevices, HostFacts } from "./host-facts.js";
 import type { Flavor } from "./instance-spec.js";
 import type { GuestStatistics } from "./statistics.js";
 import type { HypervisorFeature } from "./hypervisor-features.js";
@@ -60,6 +60,12 @@ export interface Hypervisor {
   readonly features: ReadonlySet<HypervisorFeature>;
 
   /**
+   * It only looks at guests that another process manages: the choreography then changes nothing, on the host or in the records, and reads the records anew for each
+   * question. Fixed from the start. Default false.
+   */
+  readonly readOnly?: boolean;
+
+  /**
    * Connects, probes and adopts: every guest that runs on the host is found again. May be called again after `close`.
    * Rejects with `HypervisorUnavailableError`.
    */
@@ -78,6 +84,9 @@ export interface Hypervisor {
 
   /** Counters of all guests in memory, by their uuids, in fewer calls than one by one; those that do not answer in time are absent. Optional: without it each is asked. */
   allStatistics?(options?: CommonOptions): Promise<ReadonlyMap<string, GuestStatistics>>;
+
+  /** Devices of the host that guests can be given. Optional: without it none are listed. */
+  hostDevices?(options?: CommonOptions): Promise<HostDevices>;
 
   /** Could a guest that has this CPU run here? Feature `compareCpu`. */
   compareCpu?(cpu: CpuModel, options?: CommonOptions): Promise<CpuComparison>;

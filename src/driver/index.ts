@@ -23,6 +23,7 @@ export type {
   MappedBlockDevices,
   MappedVolume,
 } from "./block-device-mapping.js";
+export { READING_FACETS } from "./reading-capabilities.js";
 export { checkDeviceName, deviceNameAt, devicePrefix, nextDeviceName } from "./device-names.js";
 export * from "./errors.js";
 export { LIFECYCLE_TRANSITIONS } from "./events.js";
@@ -76,6 +77,7 @@ export type {
   AttachVolumeOptions,
   VolumeExtendFacet,
   VolumesFacet,
+  VolumeSnapshotDeleteOptions,
   VolumeSnapshotsFacet,
   VolumeSwapFacet,
 } from "./facets/volumes.js";
@@ -127,6 +129,7 @@ export type {
   DetachOutcome,
   Guest,
   GuestAgent,
+  DeviceAddress,
   GuestInfo,
   GuestInjection,
   GuestSuspend,
@@ -145,7 +148,10 @@ export type {
   AvailableResource,
   CpuModel,
   HostCpuStatistics,
+  HostDevices,
   HostFacts,
+  HostMediatedType,
+  HostPciDevice,
   Inventory,
   InventoryItem,
   NumaCell,
@@ -171,6 +177,7 @@ export type {
 export { POWER_STATE_CODES } from "./power-state.js";
 export type { PowerState } from "./power-state.js";
 export type { RecoveredOperation, RecoveryReport } from "./recovery-report.js";
+export type { TaggedInstanceDevice } from "./tagged-devices.js";
 export type { InstanceInfo, InstanceTask, SpawnResult, StopResult } from "./results.js";
 export type { DiskStatistics, GuestStatistics, InterfaceStatistics, VcpuStatistics } from "./statistics.js";
 export { supports } from "./supports.js";

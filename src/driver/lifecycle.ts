@@ -6,6 +6,7 @@ import type { DriverCapabilities } from "./capabilities.js";
 import type { FacetName } from "./facets.js";
 import { NotInitializedError } from "./errors.js";
 import type { HypervisorFeature } from "./hypervisor-features.js";
+import { capabilitiesForReading } from "./reading-capabilities.js";
 
 /** Something under way that can be told to stop. */
 export interface Stoppable {
@@ -23,6 +24,7 @@ const NO_CAPABILITIES: DriverCapabilities = Object.freeze({
     deviceTagging: false,
   }),
   features: new Set<HypervisorFeature>(),
+  readOnly: false,
 });
 
 export class DriverLifecycle {
@@ -49,9 +51,12 @@ export class DriverLifecycle {
     if (this.#state === "closed") throw new ClosedError("the driver is closed");
   }
 
-  opened(features: ReadonlySet<HypervisorFeature>): void {
+  opened(features: ReadonlySet<HypervisorFeature>, readOnly = false): void {
     this.assertOpenable();
-    if (this.#state === "new") this.#capabilities = capabilitiesOf(features);
+    if (this.#state === "new") {
+      const capabilities = capabilitiesOf(features);
+      this.#capabilities = readOnly ? capabilitiesForReading(capabilities) : capabilities;
+    }
     this.#state = "ready";
   }
 

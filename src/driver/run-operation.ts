@@ -8,6 +8,7 @@ import type { HostContext } from "./host-context.js";
 import { IncompleteCleanupError } from "./errors.js";
 import type { InstanceRef } from "./instance-spec.js";
 import type { Operation, OperationRequest } from "./operation.js";
+import { isReadOnly, readRecordsAnew, requireWritable } from "./read-only.js";
 import { RunningOperation } from "./running-operation.js";
 import { settleLeftovers } from "./leftovers.js";
 
@@ -21,6 +22,7 @@ export async function runOperation<T>(
   body: (operation: Operation) => Promise<T>,
 ): Promise<T> {
   const instance = admit(host, request.instance);
+  requireWritable(host, request.kind);
   const options = checkOptions(request.options);
   const context = (): object => ({ kind: request.kind, instance, params: request.params });
   return traceOperation(`hypervise:driver:${request.kind}`, context, async () => {
@@ -58,6 +60,7 @@ export async function runQuery<T>(
   const deadline = Deadline.after(limitMs ?? host.timeouts.queryMs, { operation: kind, clock: host.clock, signal });
   try {
     deadline.throwIfExpired();
+    if (isReadOnly(host.hypervisor)) await deadline.race(readRecordsAnew(host));
     return await deadline.race(body(deadline.signal));
   } catch (error) {
     throw asHyperviseError(error);

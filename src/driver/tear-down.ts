@@ -1,9 +1,9 @@
 /** Removing all of an instance: forward only, each part by itself, so that one that fails does not keep the others. */
-import { asError, HyperviseError } from "../core/index.js";
+import { asError, HyperviseError, isHyperviseError } from "../core/index.js";
 import { disconnectVolume } from "./effects.js";
 import { dropReference } from "./template-directory.js";
 import type { HostContext } from "./host-context.js";
-import { IncompleteCleanupError } from "./errors.js";
+import { GuestStuckError, IncompleteCleanupError } from "./errors.js";
 import type { InstanceRecord } from "./instance-record.js";
 import type { InstanceRef } from "./instance-spec.js";
 import { isInMemory, killGuest, powerStateOf } from "./guest-actions.js";
@@ -22,6 +22,9 @@ export interface TearDownRequest {
   readonly change?: "destroyed" | "migratedOut" | "none";
 }
 
+/** How often a guest is ended that others start again. */
+const REMOVAL_ATTEMPTS = 5;
+
 /**
  * Takes the guest out of memory, then removes definition, ports, filters, volumes' connections, disks, and last the record, without which a repeated call would
  * not know what to go on with. @throws GuestStuckError when the guest does not end, with the rest untouched; IncompleteCleanupError with what failed as its undo errors.
@@ -34,7 +37,7 @@ export async function tearDown(
   const { firewall, vifs } = host.collaborators;
   const record = host.records.get(uuid);
   const guest = await host.hypervisor.find(uuid);
-  if (guest !== undefined && isInMemory(await powerStateOf(guest))) await killGuest(host, guest, signal);
+  const forgotten = await removeGuest(host, uuid, signal);
 
   const failures = [...errors];
   const attempt = async (part: () => Promise<unknown>): Promise<void> => {
@@ -44,7 +47,7 @@ export async function tearDown(
       failures.push(asError(error));
     }
   };
-  await attempt(() => host.hypervisor.undefine(uuid));
+  if (forgotten !== undefined) failures.push(forgotten);
   for (const vif of vifsOf(record)) await attempt(() => vifs.unplug(vif, uuid));
   await attempt(() => firewall.unfilterInstance({ uuid, name }));
   for (const connection of volumesOf(record)) await attempt(() => disconnectVolume(host, connection, uuid));
@@ -55,6 +58,26 @@ export async function tearDown(
   if (failures.length > 0) throw incomplete(instance, failures);
   if (change !== "none" && (record !== undefined || guest !== undefined))
     host.events.emit({ type: "instance", instance, change });
+}
+
+/**
+ * Takes the guest out of memory and forgets it: again, when somebody else on the host has started it in between.
+ * @returns why it could not be forgotten, though it is not in memory
+ * @throws GuestStuckError
+ */
+async function removeGuest(host: HostContext, uuid: string, signal?: AbortSignal): Promise<Error | undefined> {
+  for (let attempt = 1; ; attempt++) {
+    const guest = await host.hypervisor.find(uuid);
+    if (guest !== undefined && isInMemory(await powerStateOf(guest))) await killGuest(host, guest, signal);
+    try {
+      await host.hypervisor.undefine(uuid);
+      return undefined;
+    } catch (error) {
+      if (!isHyperviseError(error, "INVALID_STATE")) return asError(error);
+      if (attempt === REMOVAL_ATTEMPTS)
+        throw new GuestStuckError("the guest is started again as often as it is ended", { cause: error });
+    }
+  }
 }
 
 async function removeDisks(host: HostContext, uuid: string): Promise<void> {

@@ -13,6 +13,8 @@ export interface DriverTimeouts {
   readonly destroyMs: number;
   /** From asking for a start until the guest runs. */
   readonly startMs: number;
+  /** From starting a new guest until all of its ports are active, where the plugger tells of it (Nova's `vif_plugging_timeout`). */
+  readonly vifActiveMs: number;
   /** Nova's `shutdown_timeout`: what a guest is given to shut down by itself. */
   readonly shutdownGraceMs: number;
   /** Nova's `shutdown_retry_interval`: how often it is asked. */
@@ -52,6 +54,7 @@ export const DEFAULT_TIMEOUTS: DriverTimeouts = Object.freeze({
   spawnMs: 300_000,
   destroyMs: 300_000,
   startMs: 60_000,
+  vifActiveMs: 300_000,
   shutdownGraceMs: 60_000,
   shutdownResendMs: 10_000,
   killMs: 30_000,

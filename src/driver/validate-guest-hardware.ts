@@ -90,6 +90,12 @@ const balloon = check.object({
 });
 
 const deviceId = check.string({ max: 128, charset: "name" });
+/** A type or a device, as sysfs names it. */
+const kernelName = check.string({
+  max: 128,
+  pattern: /^[A-Za-z0-9][A-Za-z0-9._:-]*$/,
+  expected: "a name of the kernel's",
+});
 const usbNumber = check.integer({ min: 0, max: 65_535 });
 
 /** A device as plain, frozen data. */
@@ -121,6 +127,12 @@ export const guestDeviceCheck: Check<GuestDevice> = check.variants("type", {
     }),
   }),
   mediated: check.object({ type: check.oneOf(["mediated"]), id: deviceId, uuid: check.uuid() }),
+  mediatedOfType: check.object({
+    type: check.oneOf(["mediatedOfType"]),
+    id: deviceId,
+    mdevType: kernelName,
+    parent: check.optional(kernelName),
+  }),
 });
 
 const filesystem = check.object({

@@ -9,6 +9,7 @@ const MEMBERS: readonly (readonly [keyof Guest, ...HypervisorFeature[]])[] = [
   ["copyDisk", "liveDiskCopy"],
   ["snapshotDisk", "diskSnapshot"],
   ["commitDisk", "diskSnapshot"],
+  ["pullDisk", "diskSnapshot"],
   ["suspend", "suspend"],
   ["agent", "guestAgent"],
   ["consoleLog", "consoleLog"],

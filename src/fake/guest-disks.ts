@@ -163,6 +163,26 @@ export async function commitDisk(
   changeSource(host, record, diskId, base);
 }
 
+/** Copies what is between `base` and the disk's present file into that. */
+export async function pullDisk(
+  process: FakeProcess,
+  record: GuestRecord,
+  diskId: string,
+  base: DiskSource | undefined,
+  signal: AbortSignal | undefined,
+  halfway: Halfway,
+): Promise<void> {
+  const { host } = process;
+  const present = host.resolve(diskOf(record.definition, diskId).source);
+  const below = base === undefined ? undefined : host.resolve(base);
+  if (typeof present !== "object" || typeof below === "string") return halfway();
+  if (below !== undefined && !isBelow(host, present, below))
+    throw new ConflictError("The file is not below the disk's present one", { device: diskId });
+  await transfer(process, { bytes: present.virtualSizeBytes, mibps: host.rates.diskMiBps, signal });
+  await halfway();
+  present.backing = below?.path;
+}
+
 function isBelow(host: FakeHost, overlay: FakeFile, base: FakeFile): boolean {
   for (let path = overlay.backing; path !== undefined;) {
     if (path === base.path) return true;

@@ -38,7 +38,7 @@ import { guestCall } from "./guest-call.js";
 import type { GuestCallOptions, GuestWork } from "./guest-call.js";
 import { allocateConsole, consoleLogOf, openSerialConsole, setConsolePassword } from "./guest-consoles.js";
 import { checkDevices } from "./guest-devices.js";
-import { commitDisk, copyDisk, mirrorDisk, resizeDisk, snapshotDisk } from "./guest-disks.js";
+import { commitDisk, copyDisk, mirrorDisk, pullDisk, resizeDisk, snapshotDisk } from "./guest-disks.js";
 import {
   backupDisks,
   checkpointsOf,
@@ -230,6 +230,12 @@ export class FakeGuest implements Guest {
   snapshotDisk(diskId: string, overlay: DiskSource, options: CommonOptions = {}): Promise<void> {
     return this.#call("guest.snapshotDisk", { ...options, subject: diskId }, (record, host) =>
       snapshotDisk(host, record, diskId, overlay),
+    );
+  }
+
+  pullDisk(diskId: string, base: DiskSource | undefined, options: CommonOptions = {}): Promise<void> {
+    return this.#call("guest.pullDisk", { ...options, subject: diskId }, (record, _host, halfway) =>
+      pullDisk(this.#process, record, diskId, base, options.signal, halfway),
     );
   }
 

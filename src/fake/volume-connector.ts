@@ -22,7 +22,7 @@ export class FakeVolumeConnector implements VolumeConnector {
     this.type = type;
   }
 
-  /** The fake's volumes need no data. */
+  /** `data.file` of a volume of type `fake-file`: the name of a file over the volume's own. */
   validate(connection: VolumeConnection, path: string): void {
     const { volumeId, data } = connection;
     if (!VOLUME_ID.test(volumeId)) {
@@ -32,7 +32,15 @@ export class FakeVolumeConnector implements VolumeConnector {
         expected: "1 to 128 of A-Z a-z 0-9 . _ -",
       });
     }
-    const [surplus] = Object.keys(data);
+    const { file } = data;
+    if (file !== undefined && (this.type !== "fake-file" || typeof file !== "string" || !VOLUME_ID.test(file))) {
+      throw new InvalidArgumentError({
+        field: `${path}.data.file`,
+        value: file,
+        expected: "the name of a file, of a volume of type fake-file",
+      });
+    }
+    const [surplus] = Object.keys(data).filter((name) => name !== "file");
     if (surplus !== undefined) {
       throw new InvalidArgumentError({
         field: `${path}.data.${surplus}`,
@@ -43,9 +51,9 @@ export class FakeVolumeConnector implements VolumeConnector {
   }
 
   connect(connection: VolumeConnection, instanceUuid: string, options: VolumeConnectOptions = {}): Promise<DiskSource> {
-    const { volumeId } = connection;
+    const { volumeId, data } = connection;
     return this.#call("volumes.connect", volumeId, instanceUuid, options, async (halfway) => {
-      const file = this.#file(volumeId);
+      const file = this.#file(typeof data["file"] === "string" ? data["file"] : volumeId);
       const connected = this.#host.volumes.get(volumeId)?.users.has(instanceUuid) === true;
       if (!connected && !this.#host.world.reachable(this.#host, "services"))
         throw new FakeUnreachableError("The volume service");

@@ -52,6 +52,14 @@ export class VolumeRegistry {
     return this.#add(name, name, base.virtualSizeBytes, "qcow2", base).path;
   }
 
+  /** Makes the file of an overlay over that which a connection of type `fake-file` leads to, and says how to reach it. */
+  overlay(connection: VolumeConnection): VolumeConnection {
+    const { volumeId, data } = connection;
+    const name = this.#newId();
+    this.createOverlay(name, this.storage.pathOf(typeof data["file"] === "string" ? data["file"] : volumeId));
+    return { ...connection, data: { file: name } };
+  }
+
   file(volumeId: string): FakeFile | undefined {
     return this.storage.get(this.storage.pathOf(volumeId));
   }

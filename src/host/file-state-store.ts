@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { readdir, rmdir, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { KeyedLock, StateCorruptError, checkStateKey, cloneJson } from "../core/index.js";
+import { KeyedLock, NotSupportedError, StateCorruptError, checkStateKey, cloneJson } from "../core/index.js";
 import type { JsonValue, StateStore } from "../core/index.js";
 import { ensureDirectory, readJsonFile, removeFile, writeFileAtomic } from "./atomic-file.js";
 import { HostIoError, errnoName } from "./errors.js";
@@ -12,6 +12,8 @@ import { formatMark, isMarkAlive, newMark, parseMark } from "./process-mark.js";
 export interface FileStateStoreOptions {
   /** An absolute path; made, with mode 0700, when it is missing. */
   readonly dir: string;
+  /** Only reads, beside a process that writes: nothing is made or swept away. `put` and `delete` reject with `NotSupportedError`. Default false. */
+  readonly readOnly?: boolean;
 }
 
 const VERSION = 1;
@@ -26,10 +28,12 @@ const TEMPORARY = /^\.state-(.+)\.tmp$/;
 export class FileStateStore implements StateStore {
   readonly dir: string;
   readonly #locks = new KeyedLock();
+  readonly #readOnly: boolean;
   #ready: Promise<void> | undefined;
 
   constructor(options: FileStateStoreOptions) {
     this.dir = options.dir;
+    this.#readOnly = options.readOnly ?? false;
   }
 
   async get(key: string): Promise<JsonValue | undefined> {
@@ -40,6 +44,7 @@ export class FileStateStore implements StateStore {
   }
 
   async put(key: string, value: JsonValue): Promise<void> {
+    this.#requireWritable();
     const path = this.#pathOf(key);
     const text = seal(cloneJson(value, key));
     await this.#prepare();
@@ -47,6 +52,7 @@ export class FileStateStore implements StateStore {
   }
 
   async delete(key: string): Promise<void> {
+    this.#requireWritable();
     const path = this.#pathOf(key);
     await this.#prepare();
     await this.#locks.run(key, async () => {
@@ -93,7 +99,12 @@ export class FileStateStore implements StateStore {
     }
   }
 
+  #requireWritable(): void {
+    if (this.#readOnly) throw new NotSupportedError({ capability: "writing to a state that is open for reading" });
+  }
+
   #prepare(): Promise<void> {
+    if (this.#readOnly) return Promise.resolve();
     this.#ready ??= this.#sweep().catch((error: unknown) => {
       this.#ready = undefined;
       throw error;

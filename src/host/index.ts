@@ -34,6 +34,8 @@ export { declareFunction, lastError, loadKoffi } from "./koffi.js";
 export type { Koffi, LoadPackage, NativeFunction } from "./koffi.js";
 export { openMacvtap } from "./macvtap.js";
 export { MAX_LINK_NAME, checkLinkName } from "./link-name.js";
+export { MediatedDevices } from "./mediated-devices.js";
+export type { MediatedDevice, MediatedDeviceType, MediatedDevicesOptions } from "./mediated-devices.js";
 export { linkExists } from "./link.js";
 export { pngOfPixmap } from "./pixmap.js";
 export { PrivateFile } from "./private-file.js";

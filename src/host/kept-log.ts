@@ -48,13 +48,14 @@ export async function readKeptLog({ path, older }: KeptLog, maxBytes: number): P
 
 /**
  * Holds a log short: beyond half of `maxBytes` its content becomes the older half, in place of what was before. Whoever appends goes on with
- * the same file; what is written in the moment between may be lost. @throws HostIoError
+ * the same file; what is written in the moment between may be lost. Older parts that others have put beside it go where all are longer than `maxBytes`. @throws HostIoError
  */
 export async function shortenKeptLog({ path, older }: KeptLog, maxBytes: number): Promise<void> {
   const half = Math.floor(maxBytes / 2);
-  if ((await sizeOf(path)) <= half) return;
+  const size = await sizeOf(path);
   const [first, ...rest] = older;
   try {
+    if (size <= half) return await dropBeyond(older, maxBytes - size);
     const { bytes } = await tailOf(path, half);
     await rm(`${path}.tmp`, { force: true });
     await writeFile(`${path}.tmp`, bytes, { mode: 0o600, flag: "wx" });
@@ -63,6 +64,19 @@ export async function shortenKeptLog({ path, older }: KeptLog, maxBytes: number)
     for (const file of rest) await rm(file, { force: true });
   } catch (error) {
     throw new HostIoError({ operation: "shortening a log", path, cause: error });
+  }
+}
+
+/** The parts have no gaps between them. */
+async function dropBeyond(older: readonly string[], room: number): Promise<void> {
+  let left = room;
+  for (const [age, file] of older.entries()) {
+    const size = await sizeOf(file);
+    if (size === 0) return;
+    left -= size;
+    if (left >= 0) continue;
+    for (const excess of older.slice(age)) await rm(excess, { force: true });
+    return;
   }
 }
 

@@ -1,24 +1,12 @@
 /** The KVM driver: the choreography that all drivers share, over QEMU processes of this host. */
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
-import { check, systemClock } from "../core/index.js";
+import { systemClock } from "../core/index.js";
 import type { Clock, StateStore } from "../core/index.js";
 import { BaseDriver } from "../driver/index.js";
 import type { Collaborators, DriverClass, DriverTimeouts, InstanceRef } from "../driver/index.js";
-import { NoopFirewallDriver } from "../firewall/index.js";
 import { FileStateStore } from "../host/index.js";
-import { LinuxBridgePlugger, UserNetworkPlugger } from "../network/index.js";
-import {
-  DirectoryImageStore,
-  FileSecretStore,
-  IscsiVolumeConnector,
-  LocalConfigDriveBuilder,
-  LocalDiskBackend,
-  LocalVolumeConnector,
-  NbdVolumeConnector,
-  RbdVolumeConnector,
-} from "../storage/index.js";
-import type { SecretStore, VolumeConnector } from "../storage/index.js";
+import { defaultCollaborators } from "../hypervisor/index.js";
 import { KvmHypervisor } from "./hypervisor.js";
 import type { AcceleratorInUse } from "./open-host.js";
 import type { MigrationChannel } from "./migration/options.js";
@@ -92,11 +80,19 @@ export class KvmDriver extends (BaseDriver as DriverClass<KvmFacets>) {
   constructor(options: KvmDriverOptions) {
     const { volumeDirectories, timeouts, kvmTimeouts, clock = systemClock, state, collaborators, ...rest } = options;
     const hypervisor = new KvmHypervisor({ ...rest, ...(kvmTimeouts === undefined ? {} : { timeouts: kvmTimeouts }) });
-    const parts = {
-      ...defaultCollaborators(rest.stateDirectory, volumeDirectories, clock, state, hypervisor, collaborators?.secrets),
-      ...collaborators,
-    };
-    super({ hypervisor, collaborators: parts, ...(timeouts === undefined ? {} : { timeouts }) });
+    const defaults = defaultCollaborators({
+      stateDirectory: rest.stateDirectory,
+      volumeDirectories,
+      secrets: collaborators?.secrets,
+      state: state ?? new FileStateStore({ dir: join(rest.stateDirectory, "records") }),
+      clock,
+      hostFacts: () => hypervisor.hostFacts(),
+    });
+    super({
+      hypervisor,
+      collaborators: { ...defaults, ...collaborators },
+      ...(timeouts === undefined ? {} : { timeouts }),
+    });
     this.#hypervisor = hypervisor;
   }
 
@@ -112,41 +108,4 @@ export class KvmDriver extends (BaseDriver as DriverClass<KvmFacets>) {
   get accelerator(): AcceleratorInUse | undefined {
     return this.#hypervisor.accelerator;
   }
-}
-
-function defaultCollaborators(
-  stateDirectory: string,
-  volumeDirectories: readonly string[] | undefined,
-  clock: Clock,
-  store: StateStore | undefined,
-  hypervisor: KvmHypervisor,
-  given: SecretStore | undefined,
-): Collaborators {
-  const roots = check.array(check.absolutePath(), { max: 64 })(
-    volumeDirectories ?? [join(stateDirectory, "volumes")],
-    "options.volumeDirectories",
-  );
-  const state = store ?? new FileStateStore({ dir: join(stateDirectory, "records") });
-  const secrets = given ?? new FileSecretStore({ directory: join(stateDirectory, "secrets") });
-  const volumes: readonly VolumeConnector[] = [
-    new LocalVolumeConnector({ roots, state }),
-    new NbdVolumeConnector({ state, secrets }),
-    new IscsiVolumeConnector({ state, secrets }),
-    new RbdVolumeConnector({ state, secrets }),
-  ];
-  return {
-    images: new DirectoryImageStore({ directory: join(stateDirectory, "images"), clock }),
-    configDrives: new LocalConfigDriveBuilder(),
-    disks: new LocalDiskBackend({ directory: join(stateDirectory, "disks") }),
-    volumes,
-    vifs: process.geteuid?.() === 0 ? new LinuxBridgePlugger() : new UserNetworkPlugger(),
-    firewall: new NoopFirewallDriver(),
-    secrets,
-    state,
-    clock,
-    volumeHostProperties: async () => {
-      const { hostname, ipAddress } = await hypervisor.hostFacts();
-      return { hostname, ip: ipAddress, multipath: false };
-    },
-  };
 }

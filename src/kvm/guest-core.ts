@@ -2,6 +2,7 @@
 import type { InstanceRef } from "../core/index.js";
 import { InvalidStateError } from "../driver/index.js";
 import type { GuestDefinition, HypervisorEvent, PowerState } from "../driver/index.js";
+import { DurableState } from "../hypervisor/index.js";
 import type { GuestView } from "./events.js";
 import type { KvmHost } from "./host.js";
 import type { DeviceBinding } from "./plan/hardware.js";
@@ -43,25 +44,24 @@ export class GuestCore {
   ending: Promise<void> = Promise.resolve();
   /** True while somebody reads the console through this process. */
   consoleOpen = false;
-  #state: GuestState;
+  readonly #durable: DurableState<GuestState>;
   #agentConnected: boolean | undefined;
   #session: GuestSession | undefined;
-  #writing: Promise<unknown> = Promise.resolve();
   readonly #endings: (() => void)[] = [];
   readonly #unplugs = new Map<string, UnplugWait>();
   readonly #stopWaiters = new Set<() => void>();
 
   constructor(host: KvmHost, state: GuestState) {
     this.host = host;
-    this.#state = state;
+    this.#durable = new DurableState(state, (next) => host.store.save(next));
     this.files = host.store.files(state.definition.uuid);
   }
 
   get state(): GuestState {
-    return this.#state;
+    return this.#durable.current;
   }
   get definition(): GuestDefinition {
-    return this.#state.definition;
+    return this.state.definition;
   }
   get session(): GuestSession | undefined {
     return this.#session;
@@ -80,28 +80,21 @@ export class GuestCore {
 
   /** True when the guest is not in the QEMU that may still be there: its memory is on disk, or it was handed over to another host. */
   get away(): boolean {
-    return this.#state.saved?.phase === "saved" || isDeparted(this.#state.migration);
+    return this.state.saved?.phase === "saved" || isDeparted(this.state.migration);
   }
 
   /** The last known power state. */
   get powerState(): PowerState {
-    if (isDeparted(this.#state.migration)) return "shutdown";
-    if (this.#state.saved?.phase === "saved") return "suspended";
+    if (isDeparted(this.state.migration)) return "shutdown";
+    if (this.state.saved?.phase === "saved") return "suspended";
     if (this.#session !== undefined) return this.#session.view.state;
     if (this.starting) return "paused";
-    return this.#state.end?.state ?? "shutdown";
+    return this.state.end?.state ?? "shutdown";
   }
 
   /** Changes the state durably; changes of one guest follow each other. On failure the old state stands. @throws DiskFullError, HostIoError */
   update(change: (state: GuestState) => GuestState): Promise<void> {
-    const run = this.#writing.then(async () => {
-      const next = change(this.#state);
-      if (next === this.#state) return;
-      await this.host.store.save(next);
-      this.#state = next;
-    });
-    this.#writing = run.catch(() => undefined);
-    return run;
+    return this.#durable.update(change);
   }
 
   /** The session of a guest in memory. @throws InvalidStateError */
@@ -157,7 +150,7 @@ export class GuestCore {
     this.forget();
     await session?.release();
     this.wakeStopWaiters();
-    await this.#writing;
+    await this.#durable.settled();
   }
 
   emit(event: Body<HypervisorEvent>): void {
@@ -166,7 +159,7 @@ export class GuestCore {
   }
 
   bindingOfHandle(handle: string): DeviceBinding | undefined {
-    return this.#state.hardware.bindings.find((binding) => binding.handle === handle);
+    return this.state.hardware.bindings.find((binding) => binding.handle === handle);
   }
 
   /** The wait for a device to leave; one for all who wait. */

@@ -30,9 +30,10 @@ import type {
   Screenshot,
 } from "../driver/index.js";
 import type { DiskSource, DiskSourceFormat } from "../storage/index.js";
-import { checkDisk, checkNic, diskCheck, nicCheck } from "./definition-check.js";
+import { guestDiskCheck, guestNicCheck } from "../hypervisor/index.js";
+import type { GuestBackupOptions } from "../hypervisor/index.js";
+import { checkDisk, checkNic } from "./definition-check.js";
 import { backupDisks, deleteCheckpoint, listCheckpoints } from "./block/backup.js";
-import type { BackupOptions } from "./block/backup.js";
 import { copyDisk } from "./block/copy.js";
 import type { CopyOptions } from "./block/copy.js";
 import { dumpMemory } from "./block/dump.js";
@@ -42,6 +43,7 @@ import { changeMedium } from "./block/medium.js";
 import type { ChangeOptions } from "./block/medium.js";
 import { mirrorDisk } from "./block/mirror.js";
 import { resizeDisk } from "./block/resize.js";
+import { pullDisk } from "./block/pull.js";
 import { commitDisk, snapshotDisk } from "./block/snapshot.js";
 import { openConsole } from "./console/console-stream.js";
 import { readConsoleLog } from "./console/console-log.js";
@@ -150,7 +152,7 @@ export class KvmGuest implements Guest {
   }
 
   async attachDisk(disk: GuestDisk, options: CommonOptions = {}): Promise<void> {
-    const checked = diskCheck(disk, "disk");
+    const checked = guestDiskCheck(disk, "disk");
     checkDisk(checked, this.#core.state.hardware.machine, "disk");
     await plugDisk(this.#changeable("attachDisk"), checked, options);
   }
@@ -158,7 +160,7 @@ export class KvmGuest implements Guest {
     return detachDevice(this.#changeable("detachDisk"), "disk", diskId, options);
   }
   async attachNic(nic: GuestNic, options: CommonOptions = {}): Promise<void> {
-    const checked = nicCheck(nic, "nic");
+    const checked = guestNicCheck(nic, "nic");
     checkNic(checked, this.#core.state.hardware.machine, this.#core.host.capabilities, "nic");
     await plugNic(this.#changeable("attachNic"), checked, options);
   }
@@ -196,10 +198,13 @@ export class KvmGuest implements Guest {
   async snapshotDisk(diskId: string, overlay: DiskSource, options: CommonOptions = {}): Promise<void> {
     return snapshotDisk(this.#changeable("snapshotDisk"), diskId, overlay, options);
   }
+  async pullDisk(diskId: string, base: DiskSource | undefined, options: CommonOptions = {}): Promise<void> {
+    return pullDisk(this.#changeable("pullDisk"), diskId, base, options);
+  }
   async commitDisk(diskId: string, base: DiskSource, options: CommonOptions = {}): Promise<void> {
     return commitDisk(this.#changeable("commitDisk"), diskId, base, options);
   }
-  backup(request: GuestBackupRequest, options: BackupOptions = {}): Promise<void> {
+  backup(request: GuestBackupRequest, options: GuestBackupOptions = {}): Promise<void> {
     return backupDisks(this.#core, request, options);
   }
   async checkpoints(): Promise<readonly GuestCheckpoint[]> {

@@ -151,4 +151,13 @@ export interface VifPlugger {
   plug(vif: Vif, instanceUuid: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<VifBackend>;
   /** Unplugs a VIF; success when it is not plugged. */
   unplug(vif: Vif, instanceUuid: string): Promise<void>;
+  /**
+   * Resolves when traffic of a plugged VIF passes, at once where it does; called before its guest starts, which may be what it takes. Rejects with `VifPlugError` when it won't, and when
+   * `signal` aborts. Absent: what is plugged is active.
+   */
+  waitUntilActive?(
+    vif: Vif,
+    instanceUuid: string,
+    options?: { readonly signal?: AbortSignal | undefined },
+  ): Promise<void>;
 }

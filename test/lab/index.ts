@@ -17,6 +17,7 @@ export type { Residue, ResidueScope } from "./residue.js";
 export { run } from "./run.js";
 export { requireNetworkRights, sandboxKind } from "./sandbox.js";
 export type { SandboxKind } from "./sandbox.js";
+export { SwitchPort } from "./switch-port.js";
 export { createTapPort } from "./tap-port.js";
 export type { TapPort } from "./tap-port.js";
 export { temporaryDirectory, withTemporaryDirectory } from "./temporary-directory.js";

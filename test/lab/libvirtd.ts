@@ -15,10 +15,14 @@ import { waitFor } from "./wait-for.js";
 export interface LabLibvirtdOptions {
   /** Lines for libvirtd.conf; they count before the lab's own. */
   readonly config?: readonly string[];
+  /** Lines for virtlogd.conf; a virtlogd of its own then writes the logs of consoles. It goes on while the daemon is away. */
+  readonly logDaemon?: readonly string[];
   /** Lines for qemu.conf; they count before the lab's own. */
   readonly qemuConfig?: readonly string[];
   /** Whether its containers can start: the second hierarchy of control groups, which its LXC driver can't nest, is out of sight. */
   readonly containers?: boolean;
+  /** Not the one daemon for everything but `virtqemud`, and beside it these for what else there is: `virtsecretd`, `virtnodedevd`, `virtproxyd` to listen. */
+  readonly modular?: readonly string[];
   /** Listens on 127.0.0.1 too: for plain TCP on `port`, for TLS on `port` + 1. */
   readonly listen?: boolean;
   /** From which the ports count. Default 16609. */
@@ -42,6 +46,8 @@ export interface LabLibvirtd extends AsyncDisposable {
   uri(driver: string): string;
   /** Starts the daemon after {@link LabLibvirtd.kill}; resolves when its sockets take connections. */
   start(): Promise<void>;
+  /** Whether its socket takes connections. */
+  isUp(): Promise<boolean>;
   /** Sends a signal to the daemon; guests are not touched. With SIGKILL or SIGTERM, resolves when it is gone. */
   kill(signal?: "SIGKILL" | "SIGTERM" | "SIGSTOP" | "SIGCONT"): Promise<void>;
   /** What it has logged. */
@@ -65,11 +71,18 @@ done
 if [ -n "$3" ] && mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi
 if [ -d "$B/sasl2" ]; then mkdir -p /etc/sasl2; mount --bind "$B/sasl2" /etc/sasl2; fi
 set +e
+if [ -e /etc/libvirt/virtlogd.conf ]; then
+  virtlogd -d -f /etc/libvirt/virtlogd.conf -p /run/libvirt/virtlogd.pid < /dev/null >> "$B/log/output" 2>&1
+fi
 echo ready
 daemon=
 while read -r order; do
   case $order in
-    start) libvirtd -f /etc/libvirt/libvirtd.conf -p /run/libvirt/libvirtd.pid $2 < /dev/null >> "$B/log/output" 2>&1 & daemon=$! ;;
+    start*)
+       for name in \${order#start}; do
+         case $name in libvirtd | virtproxyd) listen=$2 ;; *) listen= ;; esac
+         "$name" -f "/etc/libvirt/$name.conf" -p "/run/libvirt/$name.pid" $listen < /dev/null >> "$B/log/output" 2>&1 & daemon=$!
+       done ;;
     *) kill -s "\${order#SIG}" "$daemon"
        case $order in SIGKILL | SIGTERM) wait "$daemon" 2> /dev/null ;; esac ;;
   esac
@@ -100,8 +113,11 @@ export async function startLibvirtd(options: LabLibvirtdOptions = {}): Promise<L
 }
 
 function labLibvirtd(directory: TemporaryDirectory, supervisor: Supervisor, options: LabLibvirtdOptions): LabLibvirtd {
-  const { port = DEFAULT_PORT, containers = false } = options;
-  const socket = directory.file("sock/libvirt-sock");
+  const { port = DEFAULT_PORT, containers = false, modular } = options;
+  const socket = directory.file(modular === undefined ? "sock/libvirt-sock" : "run/virtqemud-sock");
+  const daemons = daemonsOf(options);
+  const others = daemons.slice(0, -1).map((name) => (name === "virtproxyd" ? "libvirt-sock" : `${name}-sock`));
+  const sockets = [...others.map((name) => directory.file(`run/${name}`)), socket];
   const log = async (): Promise<string> =>
     (await Promise.all(["log/libvirtd.log", "log/output"].map((name) => readText(directory.file(name))))).join("\n");
   const remove = async (): Promise<void> => {
@@ -112,7 +128,7 @@ function labLibvirtd(directory: TemporaryDirectory, supervisor: Supervisor, opti
   return {
     directory: directory.path,
     socket,
-    readOnlySocket: directory.file("sock/libvirt-sock-ro"),
+    readOnlySocket: `${socket}-ro`,
     tcpPort: port,
     tlsPort: port + 1,
     file: (name) => directory.file(name),
@@ -120,18 +136,23 @@ function labLibvirtd(directory: TemporaryDirectory, supervisor: Supervisor, opti
     log,
     remove,
     [Symbol.asyncDispose]: remove,
+    isUp: () => accepts(socket),
     async start() {
-      await supervisor.order("start");
-      await waitFor(() => accepts(socket), { timeoutMs: START_TIMEOUT_MS, what: "libvirtd's socket" }).catch(
-        async (error: unknown) => {
-          throw new Error(`libvirtd did not come up:\n${(await log()).slice(-4000)}`, { cause: error });
-        },
-      );
+      await supervisor.order(`start ${daemons.join(" ")}`);
+      const areUp = async (): Promise<boolean> => (await Promise.all(sockets.map(accepts))).every((up) => up);
+      await waitFor(areUp, { timeoutMs: START_TIMEOUT_MS, what: "libvirtd's socket" }).catch(async (error: unknown) => {
+        throw new Error(`libvirtd did not come up:\n${(await log()).slice(-4000)}`, { cause: error });
+      });
     },
     async kill(signal = "SIGKILL") {
       await supervisor.order(signal);
     },
   };
+}
+
+/** The one that guests are had from last. */
+function daemonsOf({ modular }: LabLibvirtdOptions): readonly string[] {
+  return modular === undefined ? ["libvirtd"] : [...modular, "virtqemud"];
 }
 
 async function writeConfiguration(directory: TemporaryDirectory, options: LabLibvirtdOptions): Promise<void> {
@@ -147,7 +168,8 @@ async function writeConfiguration(directory: TemporaryDirectory, options: LabLib
   // Of two lines of one name libvirt takes the first.
   const daemonConfig = [
     ...(options.config ?? []),
-    `unix_sock_dir = "${directory.file("sock")}"`,
+    // Modular daemons find each other in libvirt's own place alone.
+    ...(options.modular === undefined ? [`unix_sock_dir = "${directory.file("sock")}"`] : []),
     'unix_sock_group = "root"',
     'unix_sock_rw_perms = "0700"',
     'auth_unix_ro = "none"',
@@ -161,8 +183,12 @@ async function writeConfiguration(directory: TemporaryDirectory, options: LabLib
     "log_level = 3",
     `log_outputs = "1:file:${directory.file("log/libvirtd.log")}"`,
   ];
-  await writeFile(directory.file("etc/libvirtd.conf"), `${daemonConfig.join("\n")}\n`);
+  for (const name of daemonsOf(options))
+    await writeFile(directory.file(`etc/${name}.conf`), `${daemonConfig.join("\n")}\n`);
+  if (options.logDaemon !== undefined)
+    await writeFile(directory.file("etc/virtlogd.conf"), `${options.logDaemon.join("\n")}\n`);
   const qemuConfig = [
+    ...(options.logDaemon === undefined ? [] : ['stdio_handler = "logd"']),
     ...(options.qemuConfig ?? []),
     'user = "root"',
     'group = "root"',

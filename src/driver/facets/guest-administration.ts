@@ -4,7 +4,7 @@ import type { InstanceRef } from "../instance-spec.js";
 
 /** All reject with `InvalidStateError` unless the guest runs, and with `AgentUnresponsiveError` (retryable) when its agent does not answer. */
 export interface GuestAgentFacet {
-  /** Sets a password in the guest; `user` defaults to `root`. The password is in no error, log or trace. (Nova's `set_admin_password`.) */
+  /** Sets a password in the guest; `user` defaults to the guest's administrator: `root`, unless the hypervisor knows another name. The password is in no error, log or trace. (Nova's `set_admin_password`.) */
   setAdminPassword(
     instance: InstanceRef,
     password: string | Secret,

@@ -7,6 +7,10 @@ import type { InstanceRef } from "../instance-spec.js";
 export interface Diagnostics extends GuestStatistics {
   readonly instance: InstanceRef;
   readonly hypervisorType: string;
+  /** The host's operating system: `linux`. */
+  readonly hypervisorOs: string;
+  /** Whether the guest has a config drive. */
+  readonly configDrive: boolean;
 }
 
 export interface StatisticsFacet {

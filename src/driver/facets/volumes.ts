@@ -69,6 +69,14 @@ export interface VolumeSwapFacet {
   ): Promise<AttachedDisk>;
 }
 
+export interface VolumeSnapshotDeleteOptions extends OperationOptions {
+  /**
+   * `down`: what was written since `base` was the present file is merged into it, and the guest goes over to it. `up`: what is between `base` and the present file is copied
+   * into that, which is based on `base` then; the guest stays on it. `flatten`: all that is below the present file is copied into it; of `base` only the volume counts. Default `down`.
+   */
+  readonly merge?: "down" | "up" | "flatten";
+}
+
 export interface VolumeSnapshotsFacet {
   /**
    * Nova's assisted snapshots: the volume service has made a file over the volume's present one; the guest goes over to it. `overlay` says how to reach the new file, with the same `volumeId`.
@@ -76,8 +84,12 @@ export interface VolumeSnapshotsFacet {
    */
   volumeSnapshotCreate(instance: InstanceRef, overlay: VolumeConnection, options?: OperationOptions): Promise<void>;
   /**
-   * Merges what was written since `volumeSnapshotCreate` into the file that `base` says how to reach, which the guest goes over to.
-   * Rejects with `DiskNotFoundError`, `InvalidStateError` (not in memory). On failure the guest keeps the file that it had.
+   * Merges the files of a volume down to the one that `base` says how to reach, in the direction of `options.merge`. The files that are not needed any more are the volume service's to remove.
+   * Rejects with `DiskNotFoundError`, `InvalidStateError` (not in memory), `ConflictError` when the file is not below the present one. On failure the guest keeps the file that it had.
    */
-  volumeSnapshotDelete(instance: InstanceRef, base: VolumeConnection, options?: OperationOptions): Promise<void>;
+  volumeSnapshotDelete(
+    instance: InstanceRef,
+    base: VolumeConnection,
+    options?: VolumeSnapshotDeleteOptions,
+  ): Promise<void>;
 }

@@ -1,6 +1,6 @@
 /** What is done inside a guest by its agent: in the instance's turn like every operation that changes it, and never undone. */
-import { check, NotSupportedError, Secret } from "../../core/index.js";
-import type { CommonOptions } from "../../core/index.js";
+import { asError, check, ClosedError, isHyperviseError, NotSupportedError, Secret } from "../../core/index.js";
+import type { CommonOptions, Transaction } from "../../core/index.js";
 import type { GuestAgent } from "../guest.js";
 import type { GuestAgentFacet } from "../facets/guest-administration.js";
 import type { HostContext } from "../host-context.js";
@@ -25,9 +25,9 @@ export function setAdminPassword(
   options: CommonOptions & { readonly user?: string } = {},
 ): Promise<void> {
   return withAgent(host, "setAdminPassword", instance, options, () => {
-    const user = userName(options.user ?? "root", "options.user");
+    const user = options.user === undefined ? undefined : userName(options.user, "options.user");
     const secret = Secret.of(password(newPassword, "password"));
-    return (agent, signal) => agent.setPassword(user, secret, { signal });
+    return (agent, signal) => agent.setPassword(user ?? agent.adminUser ?? "root", secret, { signal });
   });
 }
 
@@ -87,34 +87,44 @@ export function getGuestInterfaces(
   );
 }
 
-/** Freezing is undone by `unquiesce`, by `close`, and by the hypervisor's own freeze limit. */
+/** Freezing is undone by `unquiesce`, by `close`, and by the next `initHost` when the process has died. */
 export function quiesce(host: HostContext, instance: InstanceRef, options: CommonOptions = {}): Promise<void> {
   return withAgent(host, "quiesce", instance, options, () => async (agent, signal) => {
+    const { uuid, name } = instance;
+    const already = host.frozen.get(uuid);
+    const freezing =
+      already ??
+      (await host.journal.begin({ kind: "quiesce", instanceUuid: uuid, params: { instance: { uuid, name } } }));
     try {
-      await agent.freeze({ signal });
+      if (already === undefined)
+        await freezing.effect({ kind: "frozen", data: { uuid } }, () => agent.freeze({ signal }));
+      else await agent.freeze({ signal });
     } catch (error) {
-      await agent.thaw().catch(() => undefined);
+      // An agent refuses to freeze what it has frozen.
+      if (already !== undefined && isHyperviseError(error, "AGENT_COMMAND_FAILED")) return;
+      host.frozen.delete(uuid);
+      await freezing.rollback(asError(error));
       throw error;
     }
-    host.frozen.add(instance.uuid);
+    host.frozen.set(uuid, freezing);
   });
 }
 
 export function unquiesce(host: HostContext, instance: InstanceRef, options: CommonOptions = {}): Promise<void> {
   return withAgent(host, "unquiesce", instance, options, () => async (agent, signal) => {
     await agent.thaw({ signal });
+    const freezing = host.frozen.get(instance.uuid);
     host.frozen.delete(instance.uuid);
+    await freezing?.commit();
   });
 }
 
 /** Thaws what `quiesce` has frozen and nobody has thawed; never throws. For `close`. */
 export async function thawAll(host: HostContext): Promise<void> {
-  const thawOne = async (uuid: string): Promise<void> => {
-    const guest = await host.hypervisor.find(uuid);
-    await limited(host, host.timeouts.agentMs, "thawing the guest", undefined, async (signal) =>
-      guest?.agent?.thaw({ signal }),
-    );
+  const thawOne = async ([uuid, freezing]: readonly [string, Transaction]): Promise<void> => {
     host.frozen.delete(uuid);
+    const thawing = freezing.rollback(new ClosedError("the driver was closed"));
+    await limited(host, host.timeouts.agentMs, "thawing the guest", undefined, () => thawing);
   };
   await Promise.allSettled([...host.frozen].map(thawOne));
 }

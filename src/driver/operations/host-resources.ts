@@ -1,6 +1,7 @@
 /** What the host has and what its guests use. */
 import type { CommonOptions } from "../../core/index.js";
-import type { AvailableResource, Inventory, InventoryItem } from "../host-facts.js";
+import { devicesOf } from "../attached-devices.js";
+import type { AvailableResource, HostPciDevice, Inventory, InventoryItem } from "../host-facts.js";
 import type { ComputeDriver } from "../compute-driver.js";
 import { flavorCheck } from "../validate-instance-spec.js";
 import type { Flavor } from "../instance-spec.js";
@@ -12,8 +13,9 @@ const GIB = 1_073_741_824;
 
 export function getAvailableResource(host: HostContext, options?: CommonOptions): Promise<AvailableResource> {
   return runQuery(host, "getAvailableResource", options, async (signal) => {
-    const [facts, capacity, running] = await Promise.all([
+    const [facts, devices, capacity, running] = await Promise.all([
       host.hypervisor.hostFacts({ signal }),
+      host.hypervisor.hostDevices?.({ signal }),
       host.collaborators.disks.capacity(),
       guestsInMemory(host, signal),
     ]);
@@ -32,7 +34,24 @@ export function getAvailableResource(host: HostContext, options?: CommonOptions)
       diskLeastAvailableBytes: capacity.leastAvailableBytes,
       runningGuests: running.count,
       ...(facts.numa === undefined ? {} : { numa: facts.numa }),
+      ...(devices === undefined
+        ? {}
+        : { pciDevices: withHolders(host, devices.pci), mediatedTypes: devices.mediatedTypes }),
     };
+  });
+}
+
+/** With the instances whose specs name them. */
+function withHolders(
+  host: HostContext,
+  devices: readonly HostPciDevice[],
+): NonNullable<AvailableResource["pciDevices"]> {
+  const holders = new Map<string, string>();
+  for (const record of host.records.list())
+    for (const device of devicesOf(record)) if (device.type === "pciHost") holders.set(device.address, record.uuid);
+  return devices.map((device) => {
+    const instanceUuid = holders.get(device.address);
+    return instanceUuid === undefined ? device : { ...device, instanceUuid };
   });
 }
 

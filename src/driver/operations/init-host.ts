@@ -1,11 +1,12 @@
 /** `initHost`: connects to the host, settles what a former process left under way, and adopts the guests that run. */
 import { Deadline, onAbort } from "../../core/index.js";
 import type { CommonOptions } from "../../core/index.js";
-import { adoptGuests } from "../adopt-guests.js";
+import { adoptGuests, lookAtGuests } from "../adopt-guests.js";
 import { asHyperviseError } from "../unexpected-error.js";
 import { checkOptions } from "../operation-options.js";
 import type { HostContext } from "../host-context.js";
 import type { HypervisorFeature } from "../hypervisor-features.js";
+import { isReadOnly, readRecordsAnew } from "../read-only.js";
 import { recoverOperations } from "../recover-operations.js";
 import type { RecoveryReport } from "../recovery-report.js";
 
@@ -35,7 +36,7 @@ async function open(host: HostContext, stop: AbortController, options: CommonOpt
   try {
     if (fresh) await within(host, signal, timeouts.openMs, "opening the hypervisor", (limit) => connect(host, limit));
     const report = await within(host, signal, timeouts.recoveryMs, "recovering the host", () => recover(host, fresh));
-    lifecycle.opened(featuresOf(host));
+    lifecycle.opened(featuresOf(host), isReadOnly(host.hypervisor));
     return report;
   } catch (error) {
     if (fresh) await host.hypervisor.close().catch(() => undefined);
@@ -60,6 +61,10 @@ async function connect(host: HostContext, signal: AbortSignal): Promise<void> {
 }
 
 async function recover(host: HostContext, fresh: boolean): Promise<RecoveryReport> {
+  if (isReadOnly(host.hypervisor)) {
+    await readRecordsAnew(host);
+    return { ...(await lookAtGuests(host)), operations: [] };
+  }
   if (fresh) await host.records.load();
   const operations = await recoverOperations(host);
   return { ...(await adoptGuests(host)), operations };

@@ -71,5 +71,5 @@ async function rebuild(host: HostContext, uuid: string, signal?: AbortSignal): P
     if (state === "suspended") await guest.suspend?.discard();
     else if (isInMemory(state)) await killGuest(host, guest, signal);
   }
-  await bringUp(host, uuid, signal);
+  await bringUp(host, uuid, signal, { repair: true });
 }

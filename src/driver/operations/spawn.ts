@@ -3,7 +3,6 @@ import { isHyperviseError } from "../../core/index.js";
 import type { OperationOptions } from "../../core/index.js";
 import {
   applyFilters,
-  bootGuest,
   connectVolume,
   createDisk,
   fetchImage,
@@ -11,6 +10,7 @@ import {
   prepareFilters,
   writeRecord,
 } from "../operation-steps.js";
+import { bootWhenConnected } from "../boot-when-connected.js";
 import { checkPlan } from "../check-plan.js";
 import { createConfigDrive, inject, requireInjection } from "../config-drive-steps.js";
 import type { GivenInjection } from "../config-drive-steps.js";
@@ -42,8 +42,8 @@ export async function spawn(host: HostContext, given: InstanceSpec, options?: Sp
   const injection = { adminPassword: spec.adminPassword, files: spec.injectedFiles };
   requireInjection(host, spec, injection);
   checkPlan(host, planned);
-  const { spawnMs, imageFetchMs } = host.timeouts;
-  const request = { kind: "spawn", instance, options, timeoutMs: spawnMs + imageFetchMs };
+  const { spawnMs, imageFetchMs, vifActiveMs } = host.timeouts;
+  const request = { kind: "spawn", instance, options, timeoutMs: spawnMs + imageFetchMs + vifActiveMs };
   return runOperation(host, request, async (operation) => {
     await refuseExisting(operation);
     const plan = await checkImage(operation, planned);
@@ -52,7 +52,7 @@ export async function spawn(host: HostContext, given: InstanceSpec, options?: Sp
     const guest = await defineGuest(operation, record);
     await applyFilters(operation, instance, record.vifs);
     await inject(operation, guest, spec, injection);
-    if (powerOn) await bootGuest(operation, guest);
+    if (powerOn) await bootWhenConnected(operation, guest, record.vifs);
     operation.throwIfAborted();
     return { instance, state: powerOn ? ("running" as const) : ("shutdown" as const) };
   }).then((result) => {
@@ -148,6 +148,8 @@ export async function defineGuest(operation: Operation, record: InstanceRecord):
       host.hypervisor.define(guestDefinitionOf(record), { signal }),
     );
   } catch (error) {
-    throw isHyperviseError(error, "CONFLICT") ? new InstanceExistsError(instance, { cause: error }) : error;
+    // A device that another guest has is no matter of names.
+    const isTaken = isHyperviseError(error, "CONFLICT") && error.device === undefined;
+    throw isTaken ? new InstanceExistsError(instance, { cause: error }) : error;
   }
 }

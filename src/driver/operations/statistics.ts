@@ -1,4 +1,5 @@
 /** Reading counters of guests. A guest that does not answer never holds up the answer about the others. */
+import { platform } from "node:os";
 import { check, Deadline, NotSupportedError } from "../../core/index.js";
 import type { CommonOptions } from "../../core/index.js";
 import { checkUuid } from "../operation-options.js";
@@ -19,8 +20,13 @@ export function getDiagnostics(host: HostContext, instance: Named, options?: Com
   return runQuery(host, "getDiagnostics", options, async (signal) => {
     const guest = await requireGuest(host, checkUuid(instance), signal);
     const statistics = await statisticsOf(guest, signal);
-    return { ...statistics, instance: { uuid: guest.uuid, name: guest.name }, hypervisorType: host.hypervisor.type };
+    return diagnosticsOf(host, { uuid: guest.uuid, name: guest.name }, statistics);
   });
+}
+
+function diagnosticsOf(host: HostContext, instance: InstanceRef, statistics: GuestStatistics): Diagnostics {
+  const configDrive = host.records.get(instance.uuid)?.spec.configDrive !== undefined;
+  return { ...statistics, instance, hypervisorType: host.hypervisor.type, hypervisorOs: platform(), configDrive };
 }
 
 export function getAllDiagnostics(
@@ -29,8 +35,7 @@ export function getAllDiagnostics(
 ): ReturnType<StatisticsFacet["getAllDiagnostics"]> {
   return runQuery(host, "getAllDiagnostics", options, async (signal) => {
     const { answered, unanswered } = await statisticsOfAll(host, signal);
-    const hypervisorType = host.hypervisor.type;
-    const diagnostics = answered.map(({ instance, statistics }) => ({ ...statistics, instance, hypervisorType }));
+    const diagnostics = answered.map(({ instance, statistics }) => diagnosticsOf(host, instance, statistics));
     return { diagnostics, unanswered };
   });
 }

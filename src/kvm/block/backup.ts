@@ -1,37 +1,24 @@
 /** Backups of a running guest's disks: whole, or what has changed since a checkpoint; of several disks at one point in time. */
-import { ConflictError, InvalidArgumentError, NotSupportedError, check } from "../../core/index.js";
-import type { CommonOptions, JsonObject } from "../../core/index.js";
-import { CheckpointNotFoundError } from "../../driver/index.js";
-import type { CopyProgress, GuestBackupDisk, GuestBackupRequest, GuestCheckpoint } from "../../driver/index.js";
-import { DISK_SOURCE_FORMATS } from "../../storage/index.js";
+import type { JsonObject } from "../../core/index.js";
+import type { GuestBackupDisk, GuestBackupRequest, GuestCheckpoint } from "../../driver/index.js";
+import {
+  backupRequestCheck,
+  checkpointNotFound,
+  notify,
+  refuseBackup,
+  refuseBackupOf,
+  withCopyProgress,
+} from "../../hypervisor/index.js";
+import type { GuestBackupOptions } from "../../hypervisor/index.js";
 import type { GuestCore } from "../guest-core.js";
 import type { GuestSession } from "../session.js";
 import type { Checkpoint } from "../state/guest-work.js";
 import { addBitmap, bitmapName, isWhole, removeBitmap, sourcesOf, transact } from "./checkpoint-bitmaps.js";
-import { JOB_RULES, jobProgress, notify, reach, withProgress } from "./job.js";
+import { JOB_RULES, jobProgress, reach } from "./job.js";
 import { diskHandle, layersOf, requireDrive } from "./nodes.js";
 import { formatJob, openTarget, refuseTaken } from "./target-file.js";
 import { withWork } from "./work.js";
 import type { WorkContext } from "./work.js";
-
-export interface BackupOptions extends CommonOptions {
-  /** Called once the point is fixed. */
-  readonly onPointInTime?: () => void;
-  readonly onCopyProgress?: (progress: CopyProgress) => void;
-}
-
-const requestCheck = check.object({
-  disks: check.array(
-    check.object({
-      diskId: check.string({ max: 255 }),
-      path: check.absolutePath(),
-      format: check.oneOf(DISK_SOURCE_FORMATS),
-    }),
-    { min: 1, max: 256 },
-  ),
-  since: check.optional(check.string({ max: 64, charset: "name" })),
-  checkpoint: check.optional(check.string({ max: 64, charset: "name" })),
-});
 
 /** Bitmap of all that a backup copies, put together from those of a chain. */
 function changesBitmap(handle: string): string {
@@ -43,8 +30,12 @@ function changesBitmap(handle: string): string {
  * @throws InvalidArgumentError, DiskNotFoundError; NotSupportedError for checkpoints of a disk that is not qcow2; CheckpointNotFoundError; ConflictError when a file or the checkpoint
  * is there already; DiskFullError, StorageError, HostIoError, InvalidStateError, BusyError, AbortedError. Then no file is left and no checkpoint is set.
  */
-export async function backupDisks(core: GuestCore, given: GuestBackupRequest, options: BackupOptions): Promise<void> {
-  const request = requestCheck(given, "request");
+export async function backupDisks(
+  core: GuestCore,
+  given: GuestBackupRequest,
+  options: GuestBackupOptions,
+): Promise<void> {
+  const request = backupRequestCheck(given, "request");
   const { disks, since, checkpoint } = request;
   const jobs = disks.map(({ diskId }) => `backup-${diskHandle(core, diskId)}`);
   const createdAt = core.host.clock.now();
@@ -71,8 +62,8 @@ export async function backupDisks(core: GuestCore, given: GuestBackupRequest, op
       deadline.throwIfExpired();
       await transact(session, actions);
       notify(options.onPointInTime);
-      await withProgress(
-        core,
+      await withCopyProgress(
+        core.host,
         () => jobProgress(session, jobs),
         options.onCopyProgress,
         async () => {
@@ -108,37 +99,12 @@ export async function deleteCheckpoint(core: GuestCore, name: string): Promise<v
 
 /** What of a request is not to be had, before anything is touched. */
 async function refuse(core: GuestCore, session: GuestSession, request: GuestBackupRequest): Promise<void> {
-  const { disks, since, checkpoint } = request;
-  const { checkpoints = [] } = core.state;
-  const twice = disks.findIndex(({ diskId }, index) => disks.findIndex((disk) => disk.diskId === diskId) !== index);
-  if (twice >= 0)
-    throw new InvalidArgumentError({
-      field: `request.disks[${twice}].diskId`,
-      value: disks[twice]?.diskId,
-      expected: "each disk once",
-    });
-  const raw = disks.findIndex(({ format }) => format !== "qcow2");
-  if (since !== undefined && raw >= 0)
-    throw new InvalidArgumentError({
-      field: `request.disks[${raw}].format`,
-      value: disks[raw]?.format,
-      expected: "qcow2 for what has changed since a checkpoint",
-    });
-  if (checkpoints.some(({ name }) => name === checkpoint))
-    throw new ConflictError(`the guest has a checkpoint ${checkpoint ?? ""}`);
-  for (const { diskId } of disks) {
-    const drive = await requireDrive(core, session, diskId);
-    const [top] = await layersOf(session, drive);
-    if ((since !== undefined || checkpoint !== undefined) && top?.format !== "qcow2") {
-      throw new NotSupportedError({
-        capability: "checkpoints of a disk that is not qcow2",
-        message: `disk ${diskId} can't keep track of changes: it is not qcow2`,
-      });
-    }
-    if (since !== undefined && !checkpoints.some(({ name, diskIds }) => name === since && diskIds.includes(diskId)))
-      throw checkpointNotFound(since, diskId);
+  refuseBackup(core, request);
+  for (const { diskId } of request.disks) {
+    const [top] = await layersOf(session, await requireDrive(core, session, diskId));
+    refuseBackupOf(core, request, diskId, top?.format);
   }
-  await refuseTaken(disks.map(({ path }) => path));
+  await refuseTaken(request.disks.map(({ path }) => path));
 }
 
 /** Makes the file of a disk's backup. Gives the actions that begin it. */
@@ -182,11 +148,4 @@ async function changesSince(
   const bitmap = core.state.checkpoints?.find(({ name }) => name === since)?.bitmap;
   if (bitmap === undefined || !isWhole(layers, bitmap)) throw checkpointNotFound(since, diskId);
   return sourcesOf(layers, bitmap);
-}
-
-function checkpointNotFound(name: string, device: string): CheckpointNotFoundError {
-  return new CheckpointNotFoundError(`disk ${device} has no checkpoint ${name}`, {
-    device,
-    remedy: "Make a full backup.",
-  });
 }

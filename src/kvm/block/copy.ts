@@ -1,10 +1,11 @@
 /** Copies of a running guest's disks as they are at one point in time, each flattened into a new file. */
 import { check } from "../../core/index.js";
 import type { CommonOptions } from "../../core/index.js";
+import { notify } from "../../hypervisor/index.js";
 import { DISK_SOURCE_FORMATS } from "../../storage/index.js";
 import type { DiskSourceFormat } from "../../storage/index.js";
 import type { GuestCore } from "../guest-core.js";
-import { JOB_RULES, notify, reach, startJob } from "./job.js";
+import { JOB_RULES, reach, startJob } from "./job.js";
 import { diskHandle, requireDrive } from "./nodes.js";
 import { formatJob, openTarget, refuseTaken } from "./target-file.js";
 import { withWork } from "./work.js";

@@ -3,13 +3,13 @@ import { open } from "node:fs/promises";
 import { BusyError, Deadline, NotSupportedError, check, isHyperviseError } from "../../core/index.js";
 import type { CommonOptions } from "../../core/index.js";
 import type { CopyProgress, MemoryDumpFormat } from "../../driver/index.js";
+import { withCopyProgress } from "../../hypervisor/index.js";
 import { DiskFullError, StorageError } from "../../storage/index.js";
 import { toNumber } from "../../qmp/index.js";
 import type { Qapi } from "../../qmp/index.js";
 import { grantAccess } from "../access/grant-access.js";
 import type { GuestCore } from "../guest-core.js";
 import type { GuestSession } from "../session.js";
-import { withProgress } from "./job.js";
 import { isFull, makeFile, refuseTaken } from "./target-file.js";
 import { FILE_PURPOSE, withWork } from "./work.js";
 
@@ -73,8 +73,8 @@ async function write(
   onCopyProgress: DumpOptions["onCopyProgress"],
 ): Promise<void> {
   await begin(core, session, path, format);
-  const result = await withProgress(
-    core,
+  const result = await withCopyProgress(
+    core.host,
     () => progress(session),
     onCopyProgress,
     () => untilOver(session, deadline),

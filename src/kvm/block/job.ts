@@ -1,6 +1,6 @@
 /** QEMU's block jobs on a guest's disks: started, followed over the loss of the monitor, told apart when they stop for want of space, ended. */
 import { ConflictError, Deadline } from "../../core/index.js";
-import type { JsonObject, TimerHandle } from "../../core/index.js";
+import type { JsonObject } from "../../core/index.js";
 import type { CopyProgress } from "../../driver/index.js";
 import { DiskFullError } from "../../storage/index.js";
 import { QmpDisconnectedError, QmpJob, QmpJobError, toNumber } from "../../qmp/index.js";
@@ -85,43 +85,6 @@ export async function endJob(core: GuestCore, session: GuestSession, id: string,
     });
   } finally {
     deadline.dispose();
-  }
-}
-
-/** Runs work and tells meanwhile how far it is, which QEMU says only when asked. */
-export async function withProgress<T>(
-  core: GuestCore,
-  ask: () => Promise<CopyProgress | undefined>,
-  onCopyProgress: ((progress: CopyProgress) => void) | undefined,
-  work: () => Promise<T>,
-): Promise<T> {
-  if (onCopyProgress === undefined) return work();
-  let over = false;
-  let timer: TimerHandle | undefined;
-  const tell = (): void => {
-    timer = core.host.clock.setTimeout(() => {
-      void ask().then((progress) => {
-        if (over) return;
-        if (progress !== undefined) notify(onCopyProgress, progress);
-        tell();
-      });
-    }, core.host.timeouts.progressMs);
-  };
-  tell();
-  try {
-    return await work();
-  } finally {
-    over = true;
-    timer?.cancel();
-  }
-}
-
-/** Calls a listener; what it throws is its own affair. */
-export function notify<A extends readonly unknown[]>(listener: ((...args: A) => void) | undefined, ...args: A): void {
-  try {
-    listener?.(...args);
-  } catch {
-    return;
   }
 }
 

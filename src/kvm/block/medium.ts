@@ -4,8 +4,9 @@ import { DeadlineExceededError, InvalidArgumentError } from "../../core/index.js
 import type { CommonOptions } from "../../core/index.js";
 import { DeviceDetachError, DiskNotFoundError } from "../../driver/index.js";
 import type { GuestDisk } from "../../driver/index.js";
+import { diskSourceCheck } from "../../storage/index.js";
 import type { DiskSource } from "../../storage/index.js";
-import { checkDisk, sourceCheck } from "../definition-check.js";
+import { checkDisk } from "../definition-check.js";
 import type { GuestCore } from "../guest-core.js";
 import { requireHere } from "../migration/guard.js";
 import { diskNode } from "../plan/block-nodes.js";
@@ -30,7 +31,7 @@ export async function changeMedium(
   given: DiskSource | undefined,
   options: ChangeOptions,
 ): Promise<void> {
-  const source = given === undefined ? undefined : sourceCheck(given, "source");
+  const source = given === undefined ? undefined : diskSourceCheck(given, "source");
   const disk = requireRemovable(core, diskId);
   requireHere(core, "changeMedium");
   if (isDeepStrictEqual(disk.source, source)) return;

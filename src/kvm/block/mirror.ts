@@ -3,8 +3,9 @@ import { isDeepStrictEqual } from "node:util";
 import { ConflictError, Deadline, InvalidArgumentError, NotSupportedError, withRollback } from "../../core/index.js";
 import type { CommonOptions, JsonObject } from "../../core/index.js";
 import { DiskNotFoundError } from "../../driver/index.js";
+import { diskSourceCheck } from "../../storage/index.js";
 import type { DiskSource } from "../../storage/index.js";
-import { checkDisk, sourceCheck } from "../definition-check.js";
+import { checkDisk } from "../definition-check.js";
 import type { GuestCore } from "../guest-core.js";
 import { blockNodes, diskNode, isLoaded } from "../plan/block-nodes.js";
 import type { LoadedDisk } from "../plan/block-nodes.js";
@@ -30,7 +31,7 @@ export async function mirrorDisk(
   given: DiskSource,
   options: CommonOptions,
 ): Promise<void> {
-  const target = sourceCheck(given, "target");
+  const target = diskSourceCheck(given, "target");
   const disk = moveable(core, diskId);
   refuseUnfit(core, disk, target);
   const job = `mirror-${diskHandle(core, diskId)}`;

@@ -3,11 +3,10 @@ import { realpath } from "node:fs/promises";
 import { ConflictError, InvalidArgumentError, NotSupportedError } from "../../core/index.js";
 import type { CommonOptions } from "../../core/index.js";
 import { DeviceAttachError } from "../../driver/index.js";
-import { isLocalSource } from "../../storage/index.js";
+import { diskSourceCheck, isLocalSource } from "../../storage/index.js";
 import type { DiskSource } from "../../storage/index.js";
 import type { Qapi } from "../../qmp/index.js";
 import { diskPurpose, grantAccess } from "../access/grant-access.js";
-import { sourceCheck } from "../definition-check.js";
 import type { GuestCore } from "../guest-core.js";
 import { diskNode } from "../plan/block-nodes.js";
 import type { LoadedDisk } from "../plan/block-nodes.js";
@@ -29,7 +28,7 @@ export async function snapshotDisk(
   given: DiskSource,
   options: CommonOptions,
 ): Promise<void> {
-  const overlay = sourceCheck(given, "overlay");
+  const overlay = diskSourceCheck(given, "overlay");
   const disk = moveable(core, diskId);
   refuseUnfit(core, disk, overlay);
   refuseEncrypted(core, disk, overlay);
@@ -74,7 +73,7 @@ export async function commitDisk(
   given: DiskSource,
   options: CommonOptions,
 ): Promise<void> {
-  const base = sourceCheck(given, "base");
+  const base = diskSourceCheck(given, "base");
   const disk = moveable(core, diskId);
   refuseUnfit(core, disk, base);
   refuseEncrypted(core, disk, base);
@@ -118,7 +117,7 @@ export async function commitDisk(
 }
 
 /** What is below an overlay QEMU opens by itself, without a key. @throws NotSupportedError */
-function refuseEncrypted(core: GuestCore, disk: LoadedDisk, other: DiskSource): void {
+export function refuseEncrypted(core: GuestCore, disk: LoadedDisk, other: DiskSource): void {
   if (disk.source.encryption === undefined && other.encryption === undefined) return;
   throw new NotSupportedError({
     capability: "overlays of encrypted disks",
@@ -150,7 +149,7 @@ async function requireOverlay(
 }
 
 /** The image of a chain that a path names. */
-async function imageBelow(
+export async function imageBelow(
   core: GuestCore,
   diskId: string,
   image: Qapi.ImageInfo,

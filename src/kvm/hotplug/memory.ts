@@ -2,6 +2,7 @@
 import { InvalidArgumentError, NotSupportedError, throwIfAborted } from "../../core/index.js";
 import type { CommonOptions } from "../../core/index.js";
 import { DeviceDetachError } from "../../driver/index.js";
+import { chooseModules } from "../../hypervisor/index.js";
 import type { QmpArguments } from "../../qmp/index.js";
 import type { GuestCore } from "../guest-core.js";
 import { bindMemory, bindingOf } from "../plan/hardware.js";
@@ -19,7 +20,6 @@ import {
 } from "../plan/memory-slots.js";
 import type { GuestSession } from "../session.js";
 import type { GuestState } from "../state/guest-state.js";
-import { chooseModules } from "./choose-modules.js";
 import { addCold, plug, requireHotplug } from "./plug.js";
 import { removeBackend, unplug } from "./unplug.js";
 import { resizeVirtioMem } from "./virtio-mem.js";

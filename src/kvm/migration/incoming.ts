@@ -5,6 +5,7 @@ import type { CommonOptions } from "../../core/index.js";
 import { InvalidStateError, MigrationPreCheckError } from "../../driver/index.js";
 import type { GuestDefinition, IncomingMigrationRequest } from "../../driver/index.js";
 import { HostIoError } from "../../host/index.js";
+import { receivedDefinition } from "../../hypervisor/index.js";
 import { QmpCommandError } from "../../qmp/index.js";
 import type { GuestCore } from "../guest-core.js";
 import { receiveGuest } from "../lifecycle/start.js";
@@ -24,7 +25,7 @@ import { agreedParameters, incomingCapabilities, setCapabilities } from "./setti
 import type { Agreement } from "./settings.js";
 import { incomingOf, watchForPostcopy } from "./take-over.js";
 import { TLS_CREDENTIALS, addCredentials } from "./tls.js";
-import { fingerprintOf, receivedDefinition } from "./token.js";
+import { fingerprintOf } from "./token.js";
 import type { GuestDescription, MigrationAddress, MigrationToken } from "./token.js";
 import type { KvmHost } from "../host.js";
 import { machineNamed } from "../plan/capabilities.js";

@@ -16,6 +16,8 @@ import type {
   MigrationOutcome,
   MigrationPhase,
 } from "../../driver/index.js";
+import { StallWatch, beginConvergence, converge, downtimeLimit } from "../../hypervisor/index.js";
+import type { Convergence } from "../../hypervisor/index.js";
 import { QmpCommandError } from "../../qmp/index.js";
 import type { Qapi } from "../../qmp/index.js";
 import type { GuestCore } from "../guest-core.js";
@@ -28,12 +30,11 @@ import { requireHere } from "./guard.js";
 import { copiedDisks, finishMirrors, startMirror } from "./mirror.js";
 import { isMoving, whileMoving } from "./moving.js";
 import { PostcopyLink, isPostcopy } from "./postcopy-link.js";
-import { NO_DISKS, beginConvergence, converge, downtimeLimit, progressOf } from "./progress.js";
-import type { Convergence, CopiedDisks } from "./progress.js";
+import { NO_DISKS, progressOf } from "./progress.js";
+import type { CopiedDisks } from "./progress.js";
 import { reachDestination } from "./reach.js";
 import type { Reached } from "./reach.js";
 import { UNLIMITED_BYTES_PER_SECOND, agreedParameters, outgoingCapabilities, setCapabilities } from "./settings.js";
-import { StallWatch } from "./stall.js";
 import { mustStandStill } from "./still-copy.js";
 import { TLS_CREDENTIALS } from "./tls.js";
 import type { MigrationToken } from "./token.js";
@@ -236,7 +237,7 @@ class OutgoingMigration {
         this.#report(info);
         if (info.status === "pre-switchover") return true;
         if (finalStatus(info) !== undefined) throw this.#failure(info);
-        stall.look(info);
+        stall.look(info.status ?? "none", info.ram?.transferred ?? 0, info.ram?.["dirty-sync-count"] ?? 0);
         if (info.status === "active") await this.#hasten(session, info, limit);
         return undefined;
       },

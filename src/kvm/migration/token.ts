@@ -2,9 +2,8 @@
 import { createHash } from "node:crypto";
 import { InvalidArgumentError, check } from "../../core/index.js";
 import type { Check, JsonObject } from "../../core/index.js";
-import { MigrationPreCheckError } from "../../driver/index.js";
-import type { GuestDefinition, GuestDisk, GuestNic } from "../../driver/index.js";
-import { definitionCheck } from "../definition-check.js";
+import type { GuestDefinition } from "../../driver/index.js";
+import { guestDefinitionCheck } from "../../hypervisor/index.js";
 import type { Accelerator } from "../plan/command-line.js";
 import type { Hardware } from "../plan/hardware.js";
 import { hardwareCheck } from "../state/guest-state.js";
@@ -75,7 +74,7 @@ const tokenCheck: Check<MigrationToken> = check.object({
 
 const descriptionCheck: Check<GuestDescription> = check.object({
   version: check.oneOf([1] as const),
-  definition: definitionCheck,
+  definition: guestDefinitionCheck,
   hardware: hardwareCheck,
   accelerator: check.oneOf(["kvm", "tcg"]),
   cpuModel: check.string({ max: 1024, charset: "ascii" }),
@@ -106,34 +105,4 @@ export function fingerprintOf({ machineType, ports, bindings }: Hardware, defini
   const places = bindings.map(({ kind, id, handle, pool, slot }) => [kind, id, handle, pool, slot]).sort();
   const text = JSON.stringify([machineType, ports, places, vcpus, memoryMiB]);
   return createHash("sha256").update(text).digest("hex");
-}
-
-/**
- * The definition under which a guest is received: its hardware as on the source, what the host gives it as on the destination. Pure.
- * @throws MigrationPreCheckError when the two don't describe one guest
- */
-export function receivedDefinition(here: GuestDefinition, there: GuestDefinition): GuestDefinition {
-  const { uuid, name } = here;
-  if (there.uuid !== uuid || there.name !== name) throw unlike(here, "its name");
-  if (here.disks.length !== there.disks.length) throw unlike(here, "the number of its disks");
-  if (here.nics.length !== there.nics.length) throw unlike(here, "the number of its NICs");
-  const disks = there.disks.map((disk): GuestDisk => {
-    const own = here.disks.find(({ id }) => id === disk.id);
-    if (own === undefined) throw unlike(here, `disk ${disk.id}`);
-    const { source: _, ...rest } = disk;
-    return own.source === undefined ? rest : { ...rest, source: own.source };
-  });
-  const nics = there.nics.map((nic): GuestNic => {
-    const own = here.nics.find(({ id }) => id === nic.id);
-    if (own === undefined) throw unlike(here, `NIC ${nic.id}`);
-    return { ...nic, backend: own.backend };
-  });
-  const { kernel: _, ...rest } = there;
-  return { ...rest, ...(here.kernel === undefined ? {} : { kernel: here.kernel }), disks, nics };
-}
-
-function unlike({ uuid, name }: GuestDefinition, what: string): MigrationPreCheckError {
-  return new MigrationPreCheckError(`the destination knows the guest otherwise than the source: ${what} differs`, {
-    instance: { uuid, name },
-  });
 }

@@ -1,4 +1,5 @@
 /** Devices of the user and the host, as `-device` and `device_add` take them. Pure. */
+import { NotSupportedError } from "../../core/index.js";
 import type { JsonObject } from "../../core/index.js";
 import type { GuestDevice } from "../../driver/index.js";
 import { expansionAddress } from "./devices.js";
@@ -8,7 +9,7 @@ import { TOPOLOGIES } from "./topology.js";
 
 const USB_INPUT = { tablet: "usb-tablet", mouse: "usb-mouse", keyboard: "usb-kbd" } as const;
 
-/** QEMU's driver for a device: what a QEMU must have been built with. */
+/** QEMU's driver for a device: what a QEMU must have been built with. @throws NotSupportedError */
 export function guestDeviceDriver(device: GuestDevice): string {
   switch (device.type) {
     case "usbInput":
@@ -19,6 +20,8 @@ export function guestDeviceDriver(device: GuestDevice): string {
     case "pciHost":
     case "mediated":
       return "vfio-pci";
+    case "mediatedOfType":
+      throw handsOutNone();
   }
 }
 
@@ -41,7 +44,14 @@ export function guestDevice(binding: DeviceBinding, device: GuestDevice, hardwar
         ...expansionAddress(binding, TOPOLOGIES[hardware.machine]),
         sysfsdev: `/sys/bus/mdev/devices/${device.uuid}`,
       };
+    case "mediatedOfType":
+      throw handsOutNone();
   }
+}
+
+function handsOutNone(): NotSupportedError {
+  const message = "this hypervisor hands out no mediated devices: name one by its uuid";
+  return new NotSupportedError({ capability: "mediated devices by their type", message });
 }
 
 /** The USB controller where it was plugged in. */

@@ -2,7 +2,7 @@
 import { InvalidArgumentError, StateCorruptError, check } from "../../core/index.js";
 import type { Check, JsonValue } from "../../core/index.js";
 import type { GuestDefinition, PowerState } from "../../driver/index.js";
-import { definitionCheck } from "../definition-check.js";
+import { guestDefinitionCheck } from "../../hypervisor/index.js";
 import { firmwareFilesCheck } from "../firmware/firmware-descriptor.js";
 import type { Accelerator } from "../plan/command-line.js";
 import type { DeviceBinding, Hardware } from "../plan/hardware.js";
@@ -90,7 +90,7 @@ const processCheck: Check<ProcessRecord> = check.object({
 
 const stateCheck: Check<GuestState> = check.object({
   version: check.oneOf([GUEST_STATE_VERSION]),
-  definition: definitionCheck,
+  definition: guestDefinitionCheck,
   hardware: hardwareCheck,
   process: check.optional(processCheck),
   work: check.optional(workCheck),
@@ -104,7 +104,7 @@ const stateCheck: Check<GuestState> = check.object({
   ),
   migration: check.optional(migrationCheck),
   saved: check.optional(savedMemoryCheck),
-  clone: check.optional(check.object({ definition: definitionCheck, hardware: hardwareCheck })),
+  clone: check.optional(check.object({ definition: guestDefinitionCheck, hardware: hardwareCheck })),
 });
 
 /**

@@ -1,8 +1,8 @@
 /** What outlives the driver's process of the work on a guest's disks and memory: what is under way, and the checkpoints that were set. */
 import { check } from "../../core/index.js";
 import type { Check } from "../../core/index.js";
+import { diskSourceCheck } from "../../storage/index.js";
 import type { DiskSource } from "../../storage/index.js";
-import { sourceCheck } from "../definition-check.js";
 
 /** A disk that goes over from one source to another. */
 export interface DiskMove {
@@ -48,8 +48,8 @@ export const workCheck: Check<GuestWork> = check.object({
     check.object({
       diskId: check.string({ max: 255 }),
       node: check.optional(check.string({ max: 64, charset: "ascii" })),
-      from: check.optional(sourceCheck),
-      to: check.optional(sourceCheck),
+      from: check.optional(diskSourceCheck),
+      to: check.optional(diskSourceCheck),
     }),
   ),
   bitmaps: names,

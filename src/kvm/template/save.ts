@@ -9,8 +9,9 @@ import type {
   GuestTemplateRequest,
   GuestTemplateState,
 } from "../../driver/index.js";
+import { notify, withCopyProgress } from "../../hypervisor/index.js";
 import { DISK_SOURCE_FORMATS } from "../../storage/index.js";
-import { JOB_RULES, jobProgress, notify, reach, startJob, withProgress } from "../block/job.js";
+import { JOB_RULES, jobProgress, reach, startJob } from "../block/job.js";
 import { diskHandle, requireDrive } from "../block/nodes.js";
 import { formatJob, openTarget, refuseTaken } from "../block/target-file.js";
 import { withWork } from "../block/work.js";
@@ -82,7 +83,7 @@ export async function saveTemplate(
       notify(options.onPhase, "disks");
       for (const disk of disks) await follow(core, context, disk);
       const progress = (): Promise<CopyProgress | undefined> => jobProgress(session, jobs);
-      await withProgress(core, progress, options.onCopyProgress, async () => {
+      await withCopyProgress(core.host, progress, options.onCopyProgress, async () => {
         for (const job of jobs) await reach(session, job, "ready", deadline);
       });
       notify(options.onPhase, "memory");

@@ -3,7 +3,7 @@ import { check, isHyperviseError } from "../../core/index.js";
 import type { Check, JsonObject } from "../../core/index.js";
 import { TemplateUnusableError } from "../../driver/index.js";
 import type { GuestDefinition, GuestTemplate } from "../../driver/index.js";
-import { definitionCheck } from "../definition-check.js";
+import { guestDefinitionCheck } from "../../hypervisor/index.js";
 import type { KvmHost } from "../host.js";
 import { machineNamed } from "../plan/capabilities.js";
 import type { Accelerator } from "../plan/command-line.js";
@@ -43,7 +43,7 @@ export function describePlatform(
 export function readTemplate({ memoryPath, definition, platform }: GuestTemplate): KvmTemplate {
   try {
     const path = check.absolutePath()(memoryPath, "template.memoryPath");
-    const checked = definitionCheck(definition, "template.definition");
+    const checked = guestDefinitionCheck(definition, "template.definition");
     return { ...platformCheck(platform, "template.platform"), memoryPath: path, definition: checked };
   } catch (cause) {
     if (!isHyperviseError(cause, "INVALID_ARGUMENT")) throw cause;

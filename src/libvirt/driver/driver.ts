@@ -1,23 +1,11 @@
 /** The libvirt driver: the choreography that all drivers share, over a libvirt daemon of this host. */
 import { join } from "node:path";
-import { check, systemClock } from "../../core/index.js";
+import { systemClock } from "../../core/index.js";
 import type { Clock, StateStore } from "../../core/index.js";
 import { BaseDriver } from "../../driver/index.js";
 import type { Collaborators, DriverClass, DriverTimeouts } from "../../driver/index.js";
-import { NoopFirewallDriver } from "../../firewall/index.js";
 import { FileStateStore } from "../../host/index.js";
-import { LinuxBridgePlugger, UserNetworkPlugger } from "../../network/index.js";
-import {
-  DirectoryImageStore,
-  FileSecretStore,
-  IscsiVolumeConnector,
-  LocalConfigDriveBuilder,
-  LocalDiskBackend,
-  LocalVolumeConnector,
-  NbdVolumeConnector,
-  RbdVolumeConnector,
-} from "../../storage/index.js";
-import type { SecretStore, VolumeConnector } from "../../storage/index.js";
+import { defaultCollaborators } from "../../hypervisor/index.js";
 import { LibvirtHypervisor } from "./hypervisor.js";
 import type { LibvirtHypervisorOptions } from "./options.js";
 import type { LibvirtHypervisorTimeouts } from "./timeouts.js";
@@ -86,52 +74,25 @@ export class LibvirtDriver extends (BaseDriver as DriverClass<LibvirtFacets>) {
   /** Touches nothing before `initHost`. @throws InvalidArgumentError that names the bad option */
   constructor(options: LibvirtDriverOptions) {
     const { volumeDirectories, timeouts, libvirtTimeouts, clock = systemClock, collaborators, ...rest } = options;
-    const state = options.state ?? new FileStateStore({ dir: join(rest.stateDirectory, "records") });
+    const readOnly = options.readOnly ?? options.connection?.readOnly ?? false;
+    const state = options.state ?? new FileStateStore({ dir: join(rest.stateDirectory, "records"), readOnly });
     const hypervisor = new LibvirtHypervisor({
       ...rest,
       state,
       ...(libvirtTimeouts === undefined ? {} : { timeouts: libvirtTimeouts }),
     });
-    const parts = {
-      ...defaultCollaborators(rest.stateDirectory, volumeDirectories, clock, state, hypervisor, collaborators?.secrets),
-      ...collaborators,
-    };
-    super({ hypervisor, collaborators: parts, ...(timeouts === undefined ? {} : { timeouts }) });
+    const defaults = defaultCollaborators({
+      stateDirectory: rest.stateDirectory,
+      volumeDirectories,
+      secrets: collaborators?.secrets,
+      state,
+      clock,
+      hostFacts: () => hypervisor.hostFacts(),
+    });
+    super({
+      hypervisor,
+      collaborators: { ...defaults, ...collaborators },
+      ...(timeouts === undefined ? {} : { timeouts }),
+    });
   }
-}
-
-function defaultCollaborators(
-  stateDirectory: string,
-  volumeDirectories: readonly string[] | undefined,
-  clock: Clock,
-  state: StateStore,
-  hypervisor: LibvirtHypervisor,
-  given: SecretStore | undefined,
-): Collaborators {
-  const roots = check.array(check.absolutePath(), { max: 64 })(
-    volumeDirectories ?? [join(stateDirectory, "volumes")],
-    "options.volumeDirectories",
-  );
-  const secrets = given ?? new FileSecretStore({ directory: join(stateDirectory, "secrets") });
-  const volumes: readonly VolumeConnector[] = [
-    new LocalVolumeConnector({ roots, state }),
-    new NbdVolumeConnector({ state, secrets }),
-    new IscsiVolumeConnector({ state, secrets }),
-    new RbdVolumeConnector({ state, secrets }),
-  ];
-  return {
-    images: new DirectoryImageStore({ directory: join(stateDirectory, "images"), clock }),
-    configDrives: new LocalConfigDriveBuilder(),
-    disks: new LocalDiskBackend({ directory: join(stateDirectory, "disks") }),
-    volumes,
-    vifs: process.geteuid?.() === 0 ? new LinuxBridgePlugger() : new UserNetworkPlugger(),
-    firewall: new NoopFirewallDriver(),
-    secrets,
-    state,
-    clock,
-    volumeHostProperties: async () => {
-      const { hostname, ipAddress } = await hypervisor.hostFacts();
-      return { hostname, ip: ipAddress, multipath: false };
-    },
-  };
 }

@@ -7,7 +7,7 @@ import {
   HypervisorUnavailableError,
   InstanceNotFoundError,
 } from "../../driver/index.js";
-import { LibvirtConnectError, LibvirtDisconnectedError, LibvirtError } from "../rpc/index.js";
+import { LibvirtConnectError, LibvirtDisconnectedError, LibvirtError, isLibvirtError } from "../rpc/index.js";
 
 /** What was asked for, of whom. */
 export interface FailedCall {
@@ -35,6 +35,12 @@ export function asDriverError(thrown: unknown, { operation, instance }: FailedCa
     case "domainNotFound":
       return instance === undefined ? error : new InstanceNotFoundError(instance.uuid, context);
     case "connectionLost":
+      if (isDaemonMissing(error))
+        return new HypervisorUnavailableError("the libvirt daemon can't reach another one that it needs", {
+          ...context,
+          retryable: true,
+          remedy: "Start the daemon that the detail names, or have its socket activated.",
+        });
       return new HypervisorUnavailableError("the libvirt daemon has lost its hypervisor", {
         ...context,
         retryable: true,
@@ -48,6 +54,11 @@ export function asDriverError(thrown: unknown, { operation, instance }: FailedCa
     default:
       return instance === undefined ? error : error.withContext({ instance });
   }
+}
+
+/** Whether a modular daemon (`virtqemud`) found nobody at the socket of the one that has the host's devices (`virtnodedevd`) or the secrets (`virtsecretd`). */
+export function isDaemonMissing(error: unknown): error is LibvirtError {
+  return isLibvirtError(error, "connectionLost") && (error.errno === "ENOENT" || error.errno === "ECONNREFUSED");
 }
 
 /** Runs a call, and turns what it throws into the driver's errors. */

@@ -1,8 +1,9 @@
 /** One guest's state and what is known of its domain: what every mechanism on a guest works on. */
 import { ClosedError, Deadline, EventHub } from "../../core/index.js";
 import type { CommonOptions, EventSubscription, InstanceRef } from "../../core/index.js";
-import { InvalidStateError } from "../../driver/index.js";
+import { InvalidStateError, ReadOnlyError } from "../../driver/index.js";
 import type { GuestDefinition, HypervisorEvent, PowerState } from "../../driver/index.js";
+import { DurableState } from "../../hypervisor/index.js";
 import type { Domain } from "../rpc/index.js";
 import { WorkTurn } from "./block/work-turn.js";
 import type { GuestSignal } from "./events/guest-signal.js";
@@ -42,24 +43,24 @@ export class GuestCore {
   readonly workTurn = new WorkTurn();
   /** True once the driver has let go of all guests. */
   released = false;
-  #state: GuestState;
+  readonly #durable: DurableState<GuestState>;
   #view: GuestView = AT_REST;
+  #starts = 0;
   #agentConnected: boolean | undefined;
-  #writing: Promise<unknown> = Promise.resolve();
   readonly #releases: (() => void)[] = [];
   readonly #signals = new EventHub<GuestSignal>({ overflow: () => ({ type: "gap" }) });
 
   constructor(host: LibvirtHost, state: GuestState) {
     this.host = host;
-    this.#state = state;
+    this.#durable = new DurableState(state, (next) => host.store.save(next));
     this.files = host.store.files(state.definition.uuid);
   }
 
   get state(): GuestState {
-    return this.#state;
+    return this.#durable.current;
   }
   get definition(): GuestDefinition {
-    return this.#state.definition;
+    return this.state.definition;
   }
   get instance(): InstanceRef {
     const { uuid, name } = this.definition;
@@ -72,6 +73,10 @@ export class GuestCore {
   }
   get view(): GuestView {
     return this.#view;
+  }
+  /** How often it has come into memory, as far as that was told. */
+  get starts(): number {
+    return this.#starts;
   }
   /** The last known power state. */
   get powerState(): PowerState {
@@ -86,15 +91,14 @@ export class GuestCore {
   }
 
   /** Changes the state durably; changes of one guest follow each other. On failure the old state stands. */
-  update(change: (state: GuestState) => GuestState): Promise<void> {
-    const run = this.#writing.then(async () => {
-      const next = change(this.#state);
-      if (next === this.#state) return;
-      await this.host.store.save(next);
-      this.#state = next;
-    });
-    this.#writing = run.catch(() => undefined);
-    return run;
+  async update(change: (state: GuestState) => GuestState): Promise<void> {
+    if (this.host.options.readOnly) throw new ReadOnlyError("update", { instance: this.instance });
+    return this.#durable.update(change);
+  }
+
+  /** Takes over what another driver has written. */
+  follow(state: GuestState): void {
+    this.#durable.adopt(state);
   }
 
   /** Changes what is known of the guest; whoever waits looks again. */
@@ -105,6 +109,7 @@ export class GuestCore {
 
   /** @returns what is to be told, with the view changed */
   step({ view, report }: { readonly view: GuestView; readonly report?: LifecycleReport }): void {
+    if (isInMemory(view.state) && !isInMemory(this.#view.state)) this.#starts++;
     this.#view = view;
     if (!isInMemory(view.state)) this.#agentConnected = undefined;
     if (report !== undefined) this.emit({ type: "lifecycle", ...report });

@@ -1,11 +1,12 @@
 /** The guests of an open host: defining, finding, forgetting. */
-import { ConflictError, traceMessage } from "../../core/index.js";
+import { ConflictError, LatestRun, traceMessage } from "../../core/index.js";
 import type { CommonOptions, StateCorruptError } from "../../core/index.js";
 import { InstanceNotFoundError, InvalidStateError } from "../../driver/index.js";
 import type { GuestDefinition } from "../../driver/index.js";
 import { isLibvirtError } from "../rpc/index.js";
 import type { DomainUndefineFlagsValues } from "../rpc/index.js";
 import { settleLeftWork } from "./block/settle-work.js";
+import { waitAtMost } from "./block/wait-at-most.js";
 import { asDriverErrors } from "./errors.js";
 import { GuestCore } from "./guest-core.js";
 import { LibvirtGuest } from "./guest.js";
@@ -38,9 +39,13 @@ export class GuestRegistry {
   #unreadable: ReadonlyMap<string, StateCorruptError> = new Map();
   /** Names that are being given to guests. */
   readonly #claims = new Set<string>();
+  readonly #following = new LatestRun(() => this.#followNow());
 
   constructor(host: LibvirtHost) {
     this.#host = host;
+    const states = (): readonly GuestState[] => this.cores().map(({ state }) => state);
+    host.mediated.among(states);
+    host.serialPorts.among(states);
   }
 
   /** Reads all guests, before their events are followed. */
@@ -54,9 +59,10 @@ export class GuestRegistry {
   async adopt(): Promise<void> {
     await this.#each(async (core) => {
       await observe(core);
-      await settleLeftSaving(core);
-      await settleDevices(core);
-      await settleLeftWork(core);
+      if (this.#host.options.readOnly) return;
+      await this.#restoreMediated(core);
+      const settled = settleLeft(core).then(() => settleLeftWork(core));
+      await waitAtMost(this.#host, this.#host.timeouts.cancelMs, settled);
     });
   }
 
@@ -64,11 +70,23 @@ export class GuestRegistry {
   async reconcile(): Promise<void> {
     await this.#each(async (core) => {
       await reconcile(core);
-      await settleLeftSaving(core);
-      await settleDevices(core);
+      if (this.#host.options.readOnly) return;
+      await waitAtMost(this.#host, this.#host.timeouts.cancelMs, settleLeft(core));
       // It waits for events, which are read when this is done.
       void settleLeftWork(core);
     });
+  }
+
+  /** For who only looks: takes over what another driver has written since. What of it no event has told yet, is told. */
+  follow(): Promise<void> {
+    return this.#following.run();
+  }
+
+  /** A guest that another driver has made, of which an event tells. */
+  async discover(uuid: string): Promise<GuestCore | undefined> {
+    if (!this.#host.options.readOnly) return undefined;
+    await this.follow();
+    return this.core(uuid);
   }
 
   /** @throws ConflictError when the uuid or the name is taken; what libvirt refuses. Then nothing is left. */
@@ -92,6 +110,8 @@ export class GuestRegistry {
       try {
         await asDriverErrors({ operation: "define", instance: { uuid, name } }, async () => {
           await provideSecrets(this.#host, uuid, usesOf(definition), options);
+          await this.#host.mediated.claim(core);
+          if (state.migration === undefined) await this.#claimPorts(core);
           // Of one that comes from another host libvirt knows when it is brought.
           if (state.migration === undefined) await defineDomain(core);
         });
@@ -118,6 +138,8 @@ export class GuestRegistry {
     try {
       await asDriverErrors({ operation: "redefine", instance: { uuid, name } }, async () => {
         await provideSecrets(this.#host, uuid, usesOf(definition), options);
+        await this.#host.mediated.claim(core, definition);
+        await this.#claimPorts(core, definition);
         // libvirt renames no domain that is defined anew.
         if (before.definition.name !== name)
           await core.domain.rename({ newName: name, deadlineMs: this.#host.timeouts.callMs });
@@ -129,6 +151,7 @@ export class GuestRegistry {
       throw error;
     }
     await dropSecrets(this.#host, uuid, unused(before.definition, definition));
+    await this.#host.mediated.release(core);
     return guest;
   }
 
@@ -141,6 +164,8 @@ export class GuestRegistry {
     if (core !== undefined) await settleLeftWork(core);
     await asDriverErrors({ operation: "undefine" }, () => this.#undefineDomain(uuid, core));
     if (core !== undefined) await dropSecrets(this.#host, uuid, usesOf(core.definition));
+    if (core !== undefined) await this.#host.mediated.release(core, { all: true });
+    await this.#entries.get(uuid)?.guest.endConsole();
     await this.#host.store.remove(uuid);
     core?.release();
     this.#entries.delete(uuid);
@@ -173,15 +198,46 @@ export class GuestRegistry {
   #add(state: GuestState): Entry {
     const core = new GuestCore(this.#host, state);
     if (state.migration !== undefined) core.see({ moving: true });
-    core.onRelease(watchConsoleLog(core));
+    if (!this.#host.options.readOnly) core.onRelease(watchConsoleLog(core));
     const entry = { core, guest: new LibvirtGuest(core) };
     this.#entries.set(state.definition.uuid, entry);
     return entry;
   }
 
-  async #each(look: (core: GuestCore) => Promise<void>): Promise<void> {
+  async #followNow(): Promise<void> {
+    const { states, unreadable } = await this.#host.store.load();
+    this.#unreadable = unreadable;
+    const there = new Map(states.map((state) => [state.definition.uuid, state]));
+    const gone = this.cores().filter(({ instance }) => !there.has(instance.uuid) && !unreadable.has(instance.uuid));
+    const come = states
+      .filter(({ definition }) => !this.#entries.has(definition.uuid))
+      .map((state) => this.#add(state).core);
+    for (const [uuid, state] of there) this.core(uuid)?.follow(state);
+    await this.#each(reconcile, [...come, ...gone.filter(({ inMemory }) => inMemory)]);
+    for (const core of gone) {
+      core.release();
+      this.#entries.delete(core.instance.uuid);
+    }
+  }
+
+  async #claimPorts(core: GuestCore, definition = core.definition): Promise<void> {
+    if (runsQemu(this.#host)) await this.#host.serialPorts.claim(core, definition);
+  }
+
+  /** A boot of the host leaves no mediated device. */
+  async #restoreMediated(core: GuestCore): Promise<void> {
+    const { mediated } = this.#host;
+    await mediated
+      .claim(core)
+      .then(() => mediated.release(core))
+      .catch((error: unknown) =>
+        traceMessage("hypervise:libvirt:background-failure", () => ({ error: String(error) })),
+      );
+  }
+
+  async #each(look: (core: GuestCore) => Promise<void>, cores = this.cores()): Promise<void> {
     await Promise.all(
-      this.cores().map((core) =>
+      cores.map((core) =>
         look(core).catch((error: unknown) => {
           // A guest without a domain is one that is not in memory.
           if (isLibvirtError(error, "domainNotFound")) return core.see({ state: "shutdown" });
@@ -198,6 +254,8 @@ export class GuestRegistry {
       if (core === undefined)
         await domain.destroyFlags(limits).catch((error: unknown) => ignore(error, "invalidState"));
       await domain.undefineFlags({ flags: runsQemu(this.#host) ? QEMU_LEFTOVERS : [], ...limits });
+      // Somebody else may have started it again: then it is there without a definition until it ends.
+      await domain.destroyFlags(limits).catch((error: unknown) => ignore(error, "invalidState"));
     } catch (error) {
       ignore(error, "domainNotFound");
     }
@@ -205,7 +263,8 @@ export class GuestRegistry {
 
   async #restore(core: GuestCore, before: GuestState): Promise<void> {
     const { name } = before.definition;
-    await core.update(() => before);
+    await core.update(({ mediated }) => (mediated === undefined ? before : { ...before, mediated }));
+    await this.#host.mediated.release(core);
     await core.domain.rename({ newName: name, deadlineMs: this.#host.timeouts.callMs }).catch(() => undefined);
     await defineDomain(core).catch((error: unknown) => {
       traceMessage("hypervise:libvirt:background-failure", () => ({ error: String(error) }));
@@ -235,6 +294,15 @@ export class GuestRegistry {
     if (holder !== undefined || this.#claims.has(name))
       throw new ConflictError(`a guest ${name} is defined already`, { instance: { uuid, name } });
   }
+}
+
+/** Ends or undoes what an earlier process has left of its work on a guest's memory and devices. Never rejects. */
+async function settleLeft(core: GuestCore): Promise<void> {
+  await settleLeftSaving(core);
+  await settleDevices(core).catch((error: unknown) => {
+    if (isLibvirtError(error, "domainNotFound")) return core.see({ state: "shutdown" });
+    traceMessage("hypervise:libvirt:background-failure", () => ({ error: String(error) }));
+  });
 }
 
 function usesOf({ disks }: GuestDefinition): ReturnType<typeof secretUsesOf> {

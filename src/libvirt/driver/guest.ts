@@ -2,6 +2,7 @@
 import type { Duplex } from "node:stream";
 import type { CommonOptions, JsonObject, Secret } from "../../core/index.js";
 import type {
+  DeviceAddress,
   ConsoleAddress,
   ConsoleLog,
   DetachOptions,
@@ -24,11 +25,12 @@ import type {
   MemoryDumpFormat,
   MigrationOutcome,
 } from "../../driver/index.js";
+import type { GuestBackupOptions } from "../../hypervisor/index.js";
 import type { DiskSource, DiskSourceFormat } from "../../storage/index.js";
 import { backupDisks } from "./block/backup.js";
-import type { BackupOptions } from "./block/backup.js";
 import { deleteCheckpoint, listCheckpoints } from "./block/checkpoints.js";
 import { commitDisk } from "./block/commit.js";
+import { pullDisk } from "./block/pull.js";
 import { copyDisk } from "./block/copy.js";
 import type { CopyOptions } from "./block/copy.js";
 import { dumpMemory } from "./block/dump.js";
@@ -37,8 +39,10 @@ import { mirrorDisk } from "./block/mirror.js";
 import { resizeDisk } from "./block/resize.js";
 import { snapshotDisk } from "./block/snapshot.js";
 import { LibvirtGuestAgent } from "./agent/guest-agent.js";
+import { setClockSoon } from "./agent/guest-clock.js";
 import { consoleAddress } from "./console/console-address.js";
 import { readConsoleLog } from "./console/console-log.js";
+import { ContainerConsole } from "./console/container-console.js";
 import { setConsolePassword } from "./console/console-password.js";
 import type { ConsolePasswordOptions } from "./console/console-password.js";
 import { openConsole } from "./console/open-console.js";
@@ -50,6 +54,7 @@ import { LibvirtSuspend } from "./suspend/suspend.js";
 import { attachDevice, attachDisk, attachNic } from "./hotplug/attach.js";
 import { setBalloon } from "./hotplug/balloon.js";
 import { detachDevice } from "./hotplug/detach.js";
+import { deviceAddresses } from "./hotplug/device-addresses.js";
 import { limitDisk } from "./hotplug/limits.js";
 import { changeMedium } from "./hotplug/medium.js";
 import type { ChangeMediumOptions } from "./hotplug/medium.js";
@@ -70,12 +75,16 @@ export class LibvirtGuest implements Guest {
   readonly agent?: LibvirtGuestAgent;
   readonly suspend?: LibvirtSuspend;
   readonly #core: GuestCore;
+  /** Of containers. */
+  readonly #console: ContainerConsole | undefined;
 
   constructor(core: GuestCore) {
     this.#core = core;
+    const { virtType, readOnly } = core.host.options;
+    if (virtType === "lxc" && !readOnly) this.#console = new ContainerConsole(core);
     if (!runsQemu(core.host)) return;
     this.agent = new LibvirtGuestAgent(core);
-    this.suspend = new LibvirtSuspend(core);
+    this.suspend = new LibvirtSuspend(core, () => setClockSoon(core, this.agent, { agentIsAway: true }));
   }
 
   get uuid(): string {
@@ -85,8 +94,15 @@ export class LibvirtGuest implements Guest {
     return this.#core.definition.name;
   }
 
+  /** Resolves when this driver writes nothing to the guest's log. */
+  async endConsole(): Promise<void> {
+    await this.#console?.end();
+  }
   async definition(): Promise<GuestDefinition> {
     return this.#core.definition;
+  }
+  deviceAddresses(options: CommonOptions = {}): Promise<readonly DeviceAddress[]> {
+    return deviceAddresses(this.#core, options);
   }
   info(options: CommonOptions = {}): Promise<GuestInfo> {
     return readInfo(this.#core, options);
@@ -107,8 +123,9 @@ export class LibvirtGuest implements Guest {
   pause(options: CommonOptions = {}): Promise<void> {
     return pauseGuest(this.#core, options);
   }
-  resume(options: CommonOptions = {}): Promise<void> {
-    return resumeGuest(this.#core, options);
+  async resume(options: CommonOptions = {}): Promise<void> {
+    await resumeGuest(this.#core, options);
+    setClockSoon(this.#core, this.agent);
   }
   reset(options: CommonOptions = {}): Promise<void> {
     return resetGuest(this.#core, options);
@@ -178,10 +195,13 @@ export class LibvirtGuest implements Guest {
   snapshotDisk(diskId: string, overlay: DiskSource, options: CommonOptions = {}): Promise<void> {
     return snapshotDisk(this.#core, diskId, overlay, options);
   }
+  pullDisk(diskId: string, base: DiskSource | undefined, options: CommonOptions = {}): Promise<void> {
+    return pullDisk(this.#core, diskId, base, options);
+  }
   commitDisk(diskId: string, base: DiskSource, options: CommonOptions = {}): Promise<void> {
     return commitDisk(this.#core, diskId, base, options);
   }
-  backup(request: GuestBackupRequest, options: BackupOptions = {}): Promise<void> {
+  backup(request: GuestBackupRequest, options: GuestBackupOptions = {}): Promise<void> {
     return backupDisks(this.#core, request, options);
   }
   async checkpoints(): Promise<readonly GuestCheckpoint[]> {
@@ -194,11 +214,12 @@ export class LibvirtGuest implements Guest {
     return dumpMemory(this.#core, path, format, options);
   }
 
-  consoleLog(options: CommonOptions & { readonly maxBytes: number }): Promise<ConsoleLog> {
+  async consoleLog(options: CommonOptions & { readonly maxBytes: number }): Promise<ConsoleLog> {
+    await this.#console?.idle();
     return readConsoleLog(this.#core, options.maxBytes);
   }
   openConsole(options: CommonOptions = {}): Promise<Duplex> {
-    return openConsole(this.#core, options);
+    return this.#console?.open(options) ?? openConsole(this.#core, options);
   }
   consoleAddress(kind: ConsoleAddress["kind"], options: CommonOptions = {}): Promise<ConsoleAddress> {
     return consoleAddress(this.#core, kind, options);

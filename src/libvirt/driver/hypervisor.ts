@@ -8,6 +8,7 @@ import type {
   GuestInfo,
   GuestStatistics,
   HostCpuStatistics,
+  HostDevices,
   HostFacts,
   Hypervisor,
   HypervisorContext,
@@ -15,7 +16,7 @@ import type {
   IncomingMigration,
   IncomingMigrationRequest,
 } from "../../driver/index.js";
-import { InstanceNotFoundError } from "../../driver/index.js";
+import { InstanceNotFoundError, ReadOnlyError } from "../../driver/index.js";
 import type { FileLock } from "../../host/index.js";
 import { formatDomainXml } from "../xml/index.js";
 import type { DomainXml } from "../xml/index.js";
@@ -25,6 +26,7 @@ import { featuresOf } from "./features.js";
 import { GuestRegistry } from "./guest-registry.js";
 import type { LibvirtGuest } from "./guest.js";
 import { readHostCpuStatistics } from "./host/cpu-statistics.js";
+import { readHostDevices } from "./host/host-devices.js";
 import { readHostFacts } from "./host/host-facts.js";
 import type { LibvirtHost } from "./host.js";
 import { compareCpu } from "./migration/compare-cpu.js";
@@ -45,7 +47,7 @@ export interface LibvirtPlan {
 interface Opened {
   readonly host: LibvirtHost;
   readonly guests: GuestRegistry;
-  readonly lock: FileLock;
+  readonly lock: FileLock | undefined;
   readonly features: ReadonlySet<HypervisorFeature>;
   readonly stopFollowing: () => Promise<void>;
 }
@@ -53,6 +55,7 @@ interface Opened {
 /** Runs guests by a libvirt daemon, which keeps them when this process ends. What libvirt does not know of them stands in the state store. */
 export class LibvirtHypervisor implements Hypervisor {
   readonly type = "libvirt";
+  readonly readOnly: boolean;
   readonly #options: ResolvedLibvirtOptions;
   #opened: Opened | undefined;
   #opening: Promise<void> | undefined;
@@ -60,6 +63,7 @@ export class LibvirtHypervisor implements Hypervisor {
   /** Touches nothing before `open`. @throws InvalidArgumentError that names the bad option */
   constructor(options: LibvirtHypervisorOptions) {
     this.#options = resolveOptions(options);
+    this.readOnly = this.#options.readOnly;
   }
 
   get features(): ReadonlySet<HypervisorFeature> {
@@ -79,24 +83,34 @@ export class LibvirtHypervisor implements Hypervisor {
     opened.guests.release();
     await opened.stopFollowing();
     await opened.host.client.close();
-    await opened.lock.release();
+    await opened.lock?.release();
   }
 
   hostFacts(options: CommonOptions = {}): Promise<HostFacts> {
-    return readHostFacts(this.#require().host, options);
+    const { host, guests } = this.#require();
+    const inMemory = guests.cores().filter((core) => core.inMemory);
+    return readHostFacts(
+      host,
+      inMemory.map(({ definition }) => definition),
+      options,
+    );
+  }
+
+  hostDevices(options: CommonOptions = {}): Promise<HostDevices> {
+    return readHostDevices(this.#require().host, options);
   }
 
   hostCpuStatistics(options: CommonOptions = {}): Promise<HostCpuStatistics> {
     return readHostCpuStatistics(this.#require().host, options);
   }
 
-  allInfos(options: CommonOptions = {}): Promise<ReadonlyMap<string, GuestInfo>> {
-    const { host, guests } = this.#require();
+  async allInfos(options: CommonOptions = {}): Promise<ReadonlyMap<string, GuestInfo>> {
+    const { host, guests } = await this.#look();
     return allInfos(host, guests.cores(), options);
   }
 
-  allStatistics(options: CommonOptions = {}): Promise<ReadonlyMap<string, GuestStatistics>> {
-    const { host, guests } = this.#require();
+  async allStatistics(options: CommonOptions = {}): Promise<ReadonlyMap<string, GuestStatistics>> {
+    const { host, guests } = await this.#look();
     return allStatistics(host, guests.cores(), options);
   }
 
@@ -111,19 +125,19 @@ export class LibvirtHypervisor implements Hypervisor {
   }
 
   async define(definition: GuestDefinition, options: CommonOptions = {}): Promise<LibvirtGuest> {
-    const { host, guests } = this.#require();
+    const { host, guests } = this.#change("define");
     planOnHost(host, definition);
     return guests.define(definition, options);
   }
 
   async redefine(definition: GuestDefinition, options: CommonOptions = {}): Promise<LibvirtGuest> {
-    const { host, guests } = this.#require();
+    const { host, guests } = this.#change("redefine");
     planOnHost(host, definition, guests.core(definition.uuid)?.state);
     return guests.redefine(definition, options);
   }
 
   async undefine(uuid: string): Promise<void> {
-    await this.#require().guests.undefine(uuid);
+    await this.#change("undefine").guests.undefine(uuid);
   }
 
   async prepareIncoming(
@@ -131,12 +145,12 @@ export class LibvirtHypervisor implements Hypervisor {
     request: IncomingMigrationRequest,
     options: CommonOptions = {},
   ): Promise<IncomingMigration> {
-    const { host, guests } = this.#require();
+    const { host, guests } = this.#change("prepareIncoming");
     return prepareIncoming(host, guests, definition, request, options);
   }
 
   async finishIncoming(uuid: string, options: CommonOptions = {}): Promise<LibvirtGuest> {
-    const { guests } = this.#require();
+    const { guests } = this.#change("finishIncoming");
     const core = guests.core(uuid);
     const guest = guests.find(uuid);
     if (core === undefined || guest === undefined) throw new InstanceNotFoundError(uuid);
@@ -145,7 +159,7 @@ export class LibvirtHypervisor implements Hypervisor {
   }
 
   async abortIncoming(uuid: string, options: CommonOptions = {}): Promise<void> {
-    const { guests } = this.#require();
+    const { guests } = this.#change("abortIncoming");
     const core = guests.core(uuid);
     if (core === undefined) return;
     await dropIncoming(core, options);
@@ -157,11 +171,11 @@ export class LibvirtHypervisor implements Hypervisor {
   }
 
   async find(uuid: string): Promise<LibvirtGuest | undefined> {
-    return this.#require().guests.find(uuid);
+    return (await this.#look()).guests.find(uuid);
   }
 
   async list(): Promise<readonly LibvirtGuest[]> {
-    return this.#require().guests.list();
+    return (await this.#look()).guests.list();
   }
 
   async #open(context: HypervisorContext, signal: AbortSignal | undefined): Promise<void> {
@@ -178,7 +192,7 @@ export class LibvirtHypervisor implements Hypervisor {
       };
       // What happens from here on is told; what was before is looked at afterwards.
       const stopEvents = await followEvents(
-        { connection: client.connection, find: (uuid) => guests.core(uuid), onGap },
+        { connection: client.connection, find: (uuid) => guests.core(uuid) ?? guests.discover(uuid), onGap },
         signal,
       );
       const stopConnection = followConnection(client.connection, host.emit);
@@ -186,13 +200,26 @@ export class LibvirtHypervisor implements Hypervisor {
       const stopFollowing = async (): Promise<void> => {
         await Promise.all([stopEvents(), stopConnection()]);
       };
-      this.#opened = { host, lock, guests, features: featuresOf(host.facts), stopFollowing };
+      this.#opened = { host, lock, guests, features: featuresOf(host.facts, host.options), stopFollowing };
     } catch (error) {
       guests.release();
       await client.close();
-      await lock.release();
+      await lock?.release();
       throw error;
     }
+  }
+
+  /** For questions: who only looks follows what another driver has written since. */
+  async #look(): Promise<Opened> {
+    const opened = this.#require();
+    if (this.readOnly) await opened.guests.follow();
+    return opened;
+  }
+
+  /** @throws ReadOnlyError */
+  #change(operation: string): Opened {
+    if (this.readOnly) throw new ReadOnlyError(operation);
+    return this.#require();
   }
 
   #require(): Opened {

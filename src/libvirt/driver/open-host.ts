@@ -1,16 +1,21 @@
 /** Opening a host: the lock on its state directory, the connection, and what the daemon says that its host can do. */
 import { join } from "node:path";
 import { Deadline, withRollback } from "../../core/index.js";
+import type { Clock } from "../../core/index.js";
 import { HypervisorUnavailableError } from "../../driver/index.js";
 import type { HypervisorContext } from "../../driver/index.js";
-import { FileStateStore, LockedError, acquireFileLock } from "../../host/index.js";
+import { FileStateStore, LockedError, MediatedDevices, acquireFileLock } from "../../host/index.js";
 import type { FileLock } from "../../host/index.js";
 import { MemorySecretStore } from "../../storage/index.js";
 import { LibvirtAuthenticationError, LibvirtClient, LibvirtConnectError, LibvirtProtocolError } from "../rpc/index.js";
 import type { LibvirtHost } from "./host.js";
+import { DirectIo } from "./host/direct-io.js";
+import { SerialPorts } from "./console/serial-ports.js";
+import { MediatedPool } from "./mediated/mediated-pool.js";
 import type { ResolvedLibvirtOptions } from "./options.js";
 import type { LibvirtHostFacts } from "./plan/index.js";
 import { readLibvirtHost } from "./host/read-libvirt-host.js";
+import { checkHostMemory } from "./host/host-memory.js";
 import { GuestStore } from "./state/guest-store.js";
 
 /** The file in the state directory that tells other drivers that it is in use. */
@@ -18,7 +23,8 @@ const LOCK_NAME = "libvirt-driver";
 
 export interface OpenHost {
   readonly host: LibvirtHost;
-  readonly lock: FileLock;
+  /** Absent: it only looks. */
+  readonly lock: FileLock | undefined;
   /** Reads anew what the daemon says: it may have been replaced by another release. */
   readonly refresh: () => Promise<void>;
 }
@@ -39,10 +45,8 @@ export async function openHost(
   try {
     return await withRollback(async (undo) => {
       deadline.throwIfExpired();
-      const lock = await acquireFileLock(stateDirectory, { name: LOCK_NAME, clock }).catch((error: unknown) => {
-        throw error instanceof LockedError ? locked(error) : error;
-      });
-      undo.defer("lock of the state directory", () => lock.release());
+      const lock = options.readOnly ? undefined : await lockDirectory(stateDirectory, clock);
+      if (lock !== undefined) undo.defer("lock of the state directory", () => lock.release());
       const client = await LibvirtClient.open(options.uri, {
         clock,
         ...options.connection,
@@ -54,7 +58,9 @@ export async function openHost(
       undo.defer("connection", () => client.close());
       const read = (): Promise<LibvirtHostFacts> => readLibvirtHost(client, options);
       let facts = await deadline.race(read());
-      const state = options.state ?? new FileStateStore({ dir: join(stateDirectory, "state") });
+      await deadline.race(checkHostMemory(client, facts, options.memory));
+      const { readOnly } = options;
+      const state = options.state ?? new FileStateStore({ dir: join(stateDirectory, "state"), readOnly });
       const host: LibvirtHost = {
         client,
         get facts() {
@@ -63,6 +69,9 @@ export async function openHost(
         options,
         store: new GuestStore(state, join(stateDirectory, "guests")),
         secrets,
+        serialPorts: new SerialPorts(options.serialConsole),
+        mediated: new MediatedPool(new MediatedDevices(options.mediatedDevices)),
+        directIo: new DirectIo(),
         clock,
         timeouts,
         emit: onEvent,
@@ -75,6 +84,12 @@ export async function openHost(
   } finally {
     deadline.dispose();
   }
+}
+
+function lockDirectory(stateDirectory: string, clock: Clock): Promise<FileLock> {
+  return acquireFileLock(stateDirectory, { name: LOCK_NAME, clock }).catch((error: unknown) => {
+    throw error instanceof LockedError ? locked(error) : error;
+  });
 }
 
 function unreachable(error: unknown): unknown {

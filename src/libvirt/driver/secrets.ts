@@ -6,6 +6,7 @@ import { requireSecret } from "../../storage/index.js";
 import type { DiskSource } from "../../storage/index.js";
 import { formatSecretXml, secretXml } from "../xml/index.js";
 import { isLibvirtError } from "../rpc/index.js";
+import { isDaemonMissing } from "./errors.js";
 import type { LibvirtHost } from "./host.js";
 
 /** What libvirt gives a secret out for. */
@@ -78,7 +79,8 @@ export async function dropSecrets(host: LibvirtHost, guestUuid: string, uses: re
     const uuid = secretUuid(guestUuid, secretId);
     const secret = host.client.handle("Secret", { uuid, usageType: 0, usageId: "" });
     await secret.undefine({ deadlineMs: host.timeouts.callMs }).catch((error: unknown) => {
-      if (!isLibvirtError(error, "secretNotFound")) throw error;
+      // Those that a daemon has had in its memory alone are gone with it.
+      if (!isLibvirtError(error, "secretNotFound") && !isDaemonMissing(error)) throw error;
     });
   }
 }

@@ -13,6 +13,8 @@ export interface LibvirtHypervisorTimeouts {
   readonly killMs: number;
   /** From asking the guest for a vCPU or memory until it has let go, where the caller sets no limit. */
   readonly letGoMs: number;
+  /** From asking a guest for a device until it is asked again, where it has not answered. Guests whose PCI slots have attention buttons take a repeated request within 5 seconds for its end. */
+  readonly detachResendMs: number;
   /** One command to the guest agent. */
   readonly agentMs: number;
   /** Opening a console, and taking a picture of it. */
@@ -27,6 +29,8 @@ export interface LibvirtHypervisorTimeouts {
   readonly arrivalMs: number;
   /** Without a sign of progress, after which a migration has failed. */
   readonly stallMs: number;
+  /** From when the link of a guest that has gone over by post-copy has broken until the guest counts as lost. */
+  readonly recoveryMs: number;
   /** From asking for a job's or a migration's end until it has ended. */
   readonly cancelMs: number;
   /** How often libvirt is asked how far a job is: of that it tells nothing by itself. */
@@ -40,6 +44,7 @@ export const DEFAULT_LIBVIRT_HYPERVISOR_TIMEOUTS: LibvirtHypervisorTimeouts = Ob
   callMs: 60_000,
   killMs: 30_000,
   letGoMs: 30_000,
+  detachResendMs: 20_000,
   agentMs: 10_000,
   consoleMs: 10_000,
   memoryMs: 600_000,
@@ -47,6 +52,7 @@ export const DEFAULT_LIBVIRT_HYPERVISOR_TIMEOUTS: LibvirtHypervisorTimeouts = Ob
   migrationMs: 86_400_000,
   arrivalMs: 60_000,
   stallMs: 30_000,
+  recoveryMs: 120_000,
   cancelMs: 30_000,
   progressMs: 500,
 });

@@ -22,6 +22,7 @@ export interface BandwidthPluggerOptions {
 
 /** Plugs by another plugger, and sets the limits of `vif.bandwidth` on the port's device; without such it takes limits away. */
 export class BandwidthPlugger implements VifPlugger {
+  readonly waitUntilActive?: NonNullable<VifPlugger["waitUntilActive"]>;
   readonly #inner: VifPlugger;
   readonly #limits: TrafficLimits;
   readonly #links: Links;
@@ -31,6 +32,7 @@ export class BandwidthPlugger implements VifPlugger {
   constructor(inner: VifPlugger, options: BandwidthPluggerOptions = {}) {
     const { commands = systemCommandRunner, commandTimeoutMs = 10_000, deviceExists, receiveMethod } = options;
     this.#inner = inner;
+    if (inner.waitUntilActive !== undefined) this.waitUntilActive = async (...args) => inner.waitUntilActive?.(...args);
     this.#limits = new TrafficLimits({
       commands,
       commandTimeoutMs,

@@ -6,10 +6,13 @@ export type VifPluggers = { readonly [T in VifType]?: VifPlugger };
 
 /** Hands each VIF to the plugger of its type; a type without one is refused with `NotSupportedError`. */
 export class VifPluggerByType implements VifPlugger {
+  readonly waitUntilActive?: NonNullable<VifPlugger["waitUntilActive"]>;
   readonly #pluggers: VifPluggers;
 
   constructor(pluggers: VifPluggers) {
     this.#pluggers = { ...pluggers };
+    if (Object.values(pluggers).some((plugger) => plugger.waitUntilActive !== undefined))
+      this.waitUntilActive = async (vif, ...rest) => this.#of(vif, "vif").waitUntilActive?.(vif, ...rest);
   }
 
   validate(vif: Vif, path: string): void {

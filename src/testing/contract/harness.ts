@@ -17,8 +17,17 @@ export interface ContractSubject {
   /** A new empty volume, reachable, attached nowhere. */
   volume(): Promise<VolumeConnection>;
 
+  /** Where the volumes of {@link ContractSubject.volume} can't have files over them: one that can. */
+  fileVolume?(): Promise<VolumeConnection>;
+
   /** The volume has grown to this size. Needed for the facet `volumeExtend`. */
   growVolume?(volume: VolumeConnection, sizeBytes: number): Promise<void>;
+
+  /**
+   * A new empty file over the present one of a volume, made as its volume service makes one, and how to reach it. Where files refer to each other by relative names, it does.
+   * Needed for the facet `volumeSnapshots`.
+   */
+  overlay?(volume: VolumeConnection): Promise<VolumeConnection>;
 
   /** A port that can be plugged on the host, its id and MAC address never used before. */
   vif(): Vif;
@@ -67,4 +76,7 @@ export interface ContractHarness {
 
   /** Guests boot in no time worth mentioning: tests that spawn many may do so. Default false. */
   readonly cheapGuests?: boolean;
+
+  /** The hypervisor counts what a guest reads and writes as a whole and tells it as the root disk's, as libvirt does of containers. Default false. */
+  readonly wholeGuestDiskCounters?: boolean;
 }

@@ -96,6 +96,51 @@ export const volumesContract: ContractPart = (context, it) => {
     await rejectsWith("INSTANCE_NOT_FOUND", context.driver.attachVolume(NOBODY, volume));
   });
 
+  if (context.has("volumeSnapshots")) {
+    it("goes over to files over a volume's, one over the other, and merges what is in them back", async () => {
+      const { subject } = context;
+      assert(subject.overlay !== undefined, "the facet volumeSnapshots needs overlay()");
+      const volume = await (subject.fileVolume?.() ?? subject.volume());
+      const first = await subject.overlay(volume);
+      const second = await subject.overlay(first);
+      const stranger = await subject.overlay(volume);
+      await context.withInstance(async (instance) => {
+        const { driver } = context;
+        await rejectsWith("DISK_NOT_FOUND", driver.volumeSnapshotCreate(instance, first));
+        const attached = await driver.attachVolume(instance, volume);
+        const disksAre = async (): Promise<void> => {
+          const listed = await driver.listDisks(instance);
+          const found = listed.filter(({ volumeId }) => volumeId === volume.volumeId);
+          assert.deepEqual(
+            found.map(({ id, deviceName }) => [id, deviceName]),
+            [[attached.id, attached.deviceName]],
+          );
+        };
+        await driver.volumeSnapshotCreate(instance, first);
+        await driver.volumeSnapshotCreate(instance, second);
+        await rejectsWith(["DEVICE_ATTACH_FAILED", "CONFLICT"], driver.volumeSnapshotCreate(instance, stranger));
+        await disksAre();
+        await driver.powerOff(instance, { graceMs: 0 });
+        await rejectsWith("INVALID_STATE", driver.volumeSnapshotDelete(instance, first));
+        await driver.powerOn(instance);
+        await rejectsWith("CONFLICT", driver.volumeSnapshotDelete(instance, stranger));
+        await driver.volumeSnapshotDelete(instance, first);
+        await disksAre();
+        await driver.volumeSnapshotCreate(instance, second);
+        await rejectsWith("CONFLICT", driver.volumeSnapshotDelete(instance, stranger, { merge: "up" }));
+        await driver.volumeSnapshotDelete(instance, volume, { merge: "up" });
+        await disksAre();
+        // What was between is not below any more.
+        await rejectsWith("CONFLICT", driver.volumeSnapshotDelete(instance, first));
+        await driver.volumeSnapshotDelete(instance, volume);
+        await disksAre();
+        await driver.powerOff(instance, { graceMs: 0 });
+        for (const _again of [1, 2]) await driver.detachVolume(instance, volume);
+        await rejectsWith("DISK_NOT_FOUND", driver.volumeSnapshotDelete(instance, volume));
+      });
+    });
+  }
+
   if (context.has("volumeExtend")) {
     it("tells a running guest that a volume has grown", async () => {
       const volume = await context.subject.volume();

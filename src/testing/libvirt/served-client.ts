@@ -10,6 +10,7 @@ import { FakeLibvirtError } from "./fake-libvirt-error.js";
 import { FakeLibvirtStream } from "./fake-libvirt-stream.js";
 import type { LibvirtFaults, LibvirtStrike, ReplyDamage } from "./libvirt-faults.js";
 import type { LibvirtRpc } from "./libvirt-rpc.js";
+import { changesSomething, refusedToReaders } from "./reader-calls.js";
 
 /** How often a fake daemon asks its clients whether they live. */
 export interface FakeKeepalive {
@@ -242,6 +243,7 @@ export class ServedClient implements FakeLibvirtClient {
       return false;
     };
     if (await strike("before")) return NO_LIBVIRT_REPLY;
+    if (this.readOnly && changesSomething(procedure.name, args)) throw refusedToReaders(procedure.name);
     const result = await this.#host.run(call, this);
     return (await strike("after")) ? NO_LIBVIRT_REPLY : result;
   }

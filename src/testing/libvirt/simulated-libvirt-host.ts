@@ -19,6 +19,8 @@ export interface SimulatedLibvirtHostOptions extends Omit<FakeLibvirtServerOptio
   readonly clock?: Clock | undefined;
   /** Which libvirt and QEMU it is where these differ: the events that they tell, versions, capabilities. Default: `9.0`. */
   readonly release?: SimulatedLibvirtRelease | undefined;
+  /** Another version of its QEMU, as libvirt counts. Default: the release's. */
+  readonly qemuVersion?: number | undefined;
   /** Default: 16 GiB and 8 processors. */
   readonly hardware?: { readonly memoryKiB?: bigint | undefined; readonly cpus?: number | undefined } | undefined;
   /** How all guests behave; see {@link SimulatedLibvirtHost.setBehaviour}. */
@@ -61,13 +63,14 @@ export class SimulatedLibvirtHost implements AsyncDisposable {
   static async create(options: SimulatedLibvirtHostOptions = {}): Promise<SimulatedLibvirtHost> {
     const { SimulationEngine } = await import("./simulation/engine.js");
     const { RELEASE_TRAITS } = await import("./simulation/release.js");
-    const { name = "host", clock = systemClock, hardware = {}, behaviour = {}, release = "9.0" } = options;
+    const { name = "host", clock = systemClock, hardware = {}, behaviour = {}, release = "9.0", qemuVersion } = options;
     const { memoryKiB = 16n * 1024n ** 2n, cpus = 8 } = hardware;
     const engine = new SimulationEngine({
       name,
       clock,
       behaviour,
       release,
+      qemuVersion,
       hardware: { memoryKiB, cpus, mhz: 3000, cpuModel: "Skylake-Client" },
     });
     const server = await FakeLibvirtServer.create({

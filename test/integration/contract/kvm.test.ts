@@ -1,5 +1,4 @@
-import { randomUUID } from "node:crypto";
-import { mkdir, mkdtemp, truncate, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, it } from "vitest";
 import { MemorySecurityGroupSource, NftablesFirewallDriver } from "../../../src/firewall/index.js";
@@ -9,6 +8,7 @@ import { DirectoryImageStore } from "../../../src/storage/index.js";
 import { defineContractSuite } from "../../../src/testing/contract/index.js";
 import type { ContractSubject } from "../../../src/testing/contract/index.js";
 import { collectResidue, createBridge, temporaryDirectory, testGuest, waitFor } from "../../lab/index.js";
+import { bridgedGuests } from "./bridged-guests.js";
 import { isAlive, qemuProcess } from "./qemu-process.js";
 import { waitUntilReady } from "./wait-until-ready.js";
 
@@ -86,39 +86,10 @@ async function openKvm(): Promise<ContractSubject> {
   // What stands as long as the host is used, so that it is no residue: tables without a port.
   for (const at of [stateDirectory, destinationDirectory]) await openFirewall(at).reconcile();
   let driver = open();
-  let count = 0;
-  const vif = () => {
-    const digits = (++count).toString(16).padStart(4, "0");
-    return {
-      type: "bridge",
-      id: randomUUID(),
-      macAddress: `52:54:00:c0:${digits.slice(0, 2)}:${digits.slice(2)}`,
-      bridge: bridge.name,
-      network: { id: "lab", subnets: [{ cidr: SUBNET, dhcpServer: bridge.address }] },
-      // The DHCP server gives out what it likes.
-      fixedIps: [],
-      allowedAddressPairs: [{ address: SUBNET }],
-      securityGroups: ["default"],
-    } as const;
-  };
   return {
     driver,
-    otherImageId: "other",
-    vif,
-    spec: (overrides = {}) => {
-      const uuid = randomUUID();
-      const flavor = { vcpus: 1, memoryMiB: guest.memoryMiB, rootGiB: 1 };
-      return { uuid, name: `contract-${uuid.slice(0, 8)}`, flavor, imageId: "guest", vifs: [vif()], ...overrides };
-    },
-    volume: async () => {
-      const volumeId = `volume-${randomUUID()}`;
-      const path = join(volumeDirectory, volumeId);
-      await writeFile(path, "");
-      await truncate(path, 16 * 1_048_576);
-      return { volumeId, type: "local", data: { path, format: "raw" } };
-    },
+    ...bridgedGuests({ bridge, subnet: SUBNET, macPrefix: "52:54:00:c0", guest, volumeDirectory }),
     exportDirectory: () => mkdtemp(join(directory.path, "exports-")),
-    growVolume: ({ data }, sizeBytes) => truncate(String(data["path"]), sizeBytes),
     destination: async () => {
       const other = open(destinationDirectory);
       return { driver: other, dispose: () => other.close() };

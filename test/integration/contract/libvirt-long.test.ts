@@ -1,5 +1,4 @@
-import { randomUUID } from "node:crypto";
-import { mkdir, mkdtemp, truncate, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, it } from "vitest";
 import { MemorySecurityGroupSource, NftablesFirewallDriver } from "../../../src/firewall/index.js";
@@ -12,6 +11,7 @@ import { collectResidue, createBridge, testGuest, waitFor } from "../../lab/inde
 import { startLibvirtHost } from "../../lab/libvirt-host.js";
 import type { LabLibvirtHost } from "../../lab/libvirt-host.js";
 import { untilNoticed } from "./until-noticed.js";
+import { bridgedGuests } from "./bridged-guests.js";
 import { isAlive, qemuProcess } from "./qemu-process.js";
 import { waitUntilReady } from "./wait-until-ready.js";
 
@@ -93,43 +93,20 @@ async function openLibvirt(): Promise<ContractSubject> {
     return other.open({ migration, timeouts: { shutdownGraceMs: 2_000 } });
   };
   let driver = open();
-  let count = 0;
-  const vif = () => {
-    const digits = (++count).toString(16).padStart(4, "0");
-    return {
-      type: "bridge",
-      id: randomUUID(),
-      macAddress: `52:54:00:c1:${digits.slice(0, 2)}:${digits.slice(2)}`,
-      bridge: bridge.name,
-      network: { id: "lab", subnets: [{ cidr: SUBNET, dhcpServer: bridge.address }] },
-      // The DHCP server gives out what it likes.
-      fixedIps: [],
-      allowedAddressPairs: [{ address: SUBNET }],
-      securityGroups: ["default"],
-    } as const;
-  };
   return {
     driver,
-    otherImageId: "other",
-    vif,
-    spec: (overrides = {}) => {
-      const uuid = randomUUID();
-      const flavor = { vcpus: 1, memoryMiB: guest.memoryMiB, rootGiB: 1 };
-      return { uuid, name: `contract-${uuid.slice(0, 8)}`, flavor, imageId: "guest", vifs: [vif()], ...overrides };
-    },
-    volume: async () => {
-      const volumeId = `volume-${randomUUID()}`;
-      const path = join(host.volumeDirectory, volumeId);
-      await writeFile(path, "");
-      await truncate(path, 16 * 1_048_576);
-      return { volumeId, type: "local", data: { path, format: "raw" } };
-    },
+    ...bridgedGuests({
+      bridge,
+      subnet: SUBNET,
+      macPrefix: "52:54:00:c1",
+      guest,
+      volumeDirectory: host.volumeDirectory,
+    }),
     destination: async () => {
       const there = await openDestination();
       return { driver: there, dispose: () => there.close() };
     },
     exportDirectory: () => mkdtemp(join(host.directory, "exports-")),
-    growVolume: ({ data }, sizeBytes) => truncate(String(data["path"]), sizeBytes),
     restart: async () => {
       await driver.close();
       driver = open();

@@ -1,18 +1,35 @@
 import { randomUUID } from "node:crypto";
-import { chmod, copyFile, mkdir, readFile, readdir, symlink, truncate, writeFile } from "node:fs/promises";
+import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, it } from "vitest";
-import { systemCommandRunner } from "../../../src/host/index.js";
+import { withAllFacets } from "../../../src/driver/index.js";
 import { LibvirtClient } from "../../../src/libvirt/index.js";
 import { LibvirtDriver } from "../../../src/libvirt/driver/index.js";
 import { DirectoryImageStore, LocalDiskBackend } from "../../../src/storage/index.js";
 import { defineContractSuite } from "../../../src/testing/contract/index.js";
 import type { ContractSubject } from "../../../src/testing/contract/index.js";
-import { collectResidue, createBridge, temporaryDirectory, testGuest, waitFor } from "../../lab/index.js";
+import { collectResidue, createBridge, run, temporaryDirectory, waitFor } from "../../lab/index.js";
+import { makeContainerRoot } from "../../lab/container-root.js";
 import { startLibvirtd } from "../../lab/libvirtd.js";
 import { untilNoticed } from "./until-noticed.js";
 
-const FACETS = ["pause", "snapshots", "rescue", "resize", "rebuild", "firewall", "imageCache"] as const;
+const FACETS = [
+  "pause",
+  "volumes",
+  "interfaces",
+  "snapshots",
+  "rescue",
+  "resize",
+  "rebuild",
+  "consoleOutput",
+  "consoleStream",
+  "statistics",
+  "firewall",
+  "imageCache",
+  "hostCpuStatistics",
+] as const;
+
+const LOOPS = 2;
 
 /** Ends when it is asked to, as an operating system does. */
 const INIT = `#!/bin/sh
@@ -21,22 +38,6 @@ echo CT-READY
 while :; do sleep 1 & wait $!; done
 `;
 
-/** The root of a container that has a shell, as an image. */
-async function makeRootImage(directory: string): Promise<string> {
-  const root = join(directory, "root");
-  for (const folder of ["bin", "sbin", "proc", "sys", "dev", "tmp", "etc"])
-    await mkdir(join(root, folder), { recursive: true });
-  await copyFile((await testGuest()).busybox, join(root, "bin/busybox"));
-  await chmod(join(root, "bin/busybox"), 0o755);
-  for (const name of ["sh", "sleep"]) await symlink("busybox", join(root, "bin", name));
-  await writeFile(join(root, "sbin/init"), INIT, { mode: 0o755 });
-  const image = join(directory, "root.img");
-  await writeFile(image, "");
-  await truncate(image, 32 * 1_048_576);
-  await systemCommandRunner.run(["mke2fs", "-q", "-t", "ext4", "-d", root, image]);
-  return image;
-}
-
 /** A real libvirtd with real containers, each on a file system of its own. */
 async function openContainers(): Promise<ContractSubject> {
   const directory = await temporaryDirectory("lxc-");
@@ -44,7 +45,7 @@ async function openContainers(): Promise<ContractSubject> {
   const bridge = await createBridge();
   const stateDirectory = join(directory.path, "state");
   const images = new DirectoryImageStore({ directory: join(directory.path, "images") });
-  const image = await makeRootImage(directory.path);
+  const image = await makeContainerRoot(directory.path, { init: INIT, programs: ["sleep"] });
   for (const id of ["container", "other"]) await images.import({ id, format: "raw", path: image });
   const open = (): LibvirtDriver =>
     new LibvirtDriver({
@@ -55,8 +56,11 @@ async function openContainers(): Promise<ContractSubject> {
         images,
         disks: new LocalDiskBackend({ directory: join(stateDirectory, "disks"), defaultFormat: "raw" }),
       },
+      volumeDirectories: ["/dev"],
       timeouts: { shutdownGraceMs: 2_000 },
     });
+  const loops: string[] = [];
+  let volumes = 0;
   const client = await LibvirtClient.open(daemon.uri("lxc"));
   let driver = open();
   let count = 0;
@@ -86,12 +90,16 @@ async function openContainers(): Promise<ContractSubject> {
         ...overrides,
       };
     },
-    volume: () =>
-      Promise.resolve({
-        volumeId: `volume-${randomUUID()}`,
-        type: "local",
-        data: { path: "/dev/null", format: "raw" },
-      }),
+    // A container that runs is given block devices only. Two at a time are in use at most.
+    volume: async () => {
+      if (loops.length < LOOPS) {
+        const file = directory.file(`volume-${loops.length}`);
+        await run(["truncate", "-s", "8M", file]);
+        loops.push((await run(["losetup", "--find", "--show", file])).trim());
+      }
+      const path = loops[volumes++ % LOOPS] ?? "";
+      return { volumeId: `volume-${randomUUID()}`, type: "local", data: { path, format: "raw", kind: "block" } };
+    },
     restart: async () => {
       await driver.close();
       driver = open();
@@ -103,7 +111,14 @@ async function openContainers(): Promise<ContractSubject> {
       await waitFor(async () => !(await isAlive(pid)), { timeoutMs: 10_000, what: `the end of container ${uuid}` });
       await untilNoticed(client, uuid);
     },
-    waitUntilBooted: async () => undefined,
+    waitUntilBooted: async (driver, instance) => {
+      const said = async (): Promise<string> =>
+        Buffer.from((await withAllFacets(driver).getConsoleOutput(instance)).bytes).toString();
+      await waitFor(async () => (await said()).includes("CT-READY"), {
+        timeoutMs: 60_000,
+        what: "a container's start",
+      });
+    },
     residue: async () => {
       const lines = await collectResidue({
         directories: ["guests", "disks", "records"].map((name) => join(stateDirectory, name)),
@@ -115,6 +130,7 @@ async function openContainers(): Promise<ContractSubject> {
     dispose: async () => {
       await driver.close();
       await client.close();
+      for (const loop of loops) await run(["losetup", "--detach", loop]);
       await bridge.remove();
       await daemon.remove();
       await directory.remove();
@@ -138,6 +154,6 @@ async function isAlive(pid: number): Promise<boolean> {
 }
 
 defineContractSuite(
-  { name: "libvirt (lxc)", facets: FACETS, testTimeoutMs: 120_000, open: openContainers },
+  { name: "libvirt (lxc)", facets: FACETS, testTimeoutMs: 120_000, wholeGuestDiskCounters: true, open: openContainers },
   { describe, it, beforeAll, afterAll },
 );

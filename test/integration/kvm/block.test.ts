@@ -1,4 +1,5 @@
 import { access, readdir, writeFile } from "node:fs/promises";
+import { basename } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { KvmHypervisor } from "../../../src/kvm/index.js";
 import { requirePackages, run, waitFor } from "../../lab/index.js";
@@ -232,6 +233,36 @@ describe("a snapshot of a disk", () => {
     await guest.snapshotDisk("data", file(third));
     await detach();
     expect((await tools.inventory()).nodes.filter((name) => name.startsWith("disk1"))).toEqual([]);
+  });
+
+  it("takes in what is below it, on what is below that or on nothing, and has it also when QEMU is killed then", async () => {
+    const rawNameOf = async (path: string): Promise<unknown> =>
+      (JSON.parse(await run(["qemu-img", "info", "-U", "--output=json", path])) as Record<string, unknown>)[
+        "backing-filename"
+      ];
+    await tools.write(1, 1, "0", "1M");
+    const first = await overlayOf(basename(data));
+    await guest.snapshotDisk("data", file(first));
+    await tools.write(1, 2, "1M", "1M");
+    const second = await overlayOf(basename(first));
+    await guest.snapshotDisk("data", file(second));
+    const before = lab.events.length;
+    await expect(guest.pullDisk("data", file(await overlayOf(data)))).rejects.toMatchObject({ code: "CONFLICT" });
+    await guest.pullDisk("data", file(data));
+    const told = lab.events.slice(before).filter((event) => event.type === "lifecycle" && event.cause !== "self");
+    expect(told).toEqual([]);
+    expect([await sourceOf(), await rawNameOf(second)]).toEqual([file(second), basename(data)]);
+    await restart();
+    await guest.pause();
+    await guest.pullDisk("data", undefined);
+    expect((await guest.info()).state).toBe("paused");
+    expect(await rawNameOf(second)).toBeUndefined();
+    await guest.kill();
+    for (const [pattern, offset] of [
+      [1, "0"],
+      [2, "1M"],
+    ] as const)
+      expect(await hasPattern(second, "qcow2", pattern, offset, "1M")).toBe(true);
   });
 
   it("is refused for a file that is no overlay of the disk, and a commit into what is not below", async () => {

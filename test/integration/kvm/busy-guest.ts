@@ -28,6 +28,18 @@ const FULL_CODE = [
   "b021eef4ebfd8db40000900000000000000000ffff00000092cf000f00907c0000", // '!'; the table of segments
 ].join("");
 
+// One that does nothing but say the letters, as fast as it can.
+const CHATTY_CODE = [
+  "fa31c08ed88ed0bc007cfc", // stack, segments
+  "baf803b061", //             dx: serial port; al: 'a'
+  "eefec03c7b72f9b061ebf5", // a letter, and the next
+].join("");
+
+/** Writes the disk of the guest that says letters as fast as it can. */
+export function writeChattyGuest(path: string): Promise<string> {
+  return writeGuest(path, CHATTY_CODE);
+}
+
 /** Writes the guest's disk. */
 export function writeBusyGuest(path: string): Promise<string> {
   return writeGuest(path, CODE);

@@ -1,5 +1,4 @@
 import { spawn } from "node:child_process";
-import { createCipheriv } from "node:crypto";
 import { once } from "node:events";
 import { access, copyFile, mkdir, readFile, readdir, stat, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
@@ -14,6 +13,7 @@ import { HELPER_MARK, findHelpers } from "../../../src/kvm/helpers/find-helpers.
 import { QmpClient } from "../../../src/qmp/index.js";
 import { makeCertificates } from "../../lab/certificates.js";
 import { requirePackages, testGuest, waitFor } from "../../lab/index.js";
+import { logInByVnc } from "../../lab/vnc-client.js";
 import { BOOT_MS, KvmLab, disk, inGuest, isDead, waitReady } from "./lab.js";
 
 let lab: KvmLab;
@@ -142,10 +142,10 @@ describe("the hardware of a guest", () => {
     const vnc = await guest.consoleAddress("vnc");
     expect(vnc).toEqual({ kind: "vnc", socketPath: lab.file(guest.uuid, "vnc.sock") });
     const path = vnc.socketPath as string;
-    await expect(logIn(path, "secret")).resolves.toBe("refused");
+    await expect(logInByVnc({ path }, "secret")).resolves.toBe("refused");
     await guest.setConsolePassword("vnc", Secret.of("secret"));
-    await expect(logIn(path, "secret")).resolves.toBe("in");
-    await expect(logIn(path, "wrong")).resolves.toBe("refused");
+    await expect(logInByVnc({ path }, "secret")).resolves.toBe("in");
+    await expect(logInByVnc({ path }, "wrong")).resolves.toBe("refused");
     await expect(guest.setConsolePassword("vnc", Secret.of("longer than eight"))).rejects.toMatchObject({
       code: "INVALID_ARGUMENT",
       field: "password",
@@ -242,29 +242,6 @@ async function dial(to: NetConnectOpts): Promise<{ readonly socket: Socket; read
     return head;
   };
   return { socket, read };
-}
-
-/** RFC 6143: version, security type 2, a challenge encrypted by DES, whose key has the bits of each byte reversed. */
-async function logIn(path: string, password: string): Promise<"in" | "refused"> {
-  const { socket, read } = await dial({ path });
-  try {
-    expect((await read(12)).toString("latin1")).toBe("RFB 003.008\n");
-    socket.write("RFB 003.008\n");
-    const types = await read((await read(1))[0] as number);
-    expect([...types]).toEqual([2]);
-    socket.write(Buffer.from([2]));
-    const challenge = await read(16);
-    const key = Buffer.alloc(8);
-    Buffer.from(password).copy(key);
-    const reversed = key.map((byte) => Number.parseInt([...byte.toString(2).padStart(8, "0")].reverse().join(""), 2));
-    // DES alone is not to be had any more; thrice with one key is the same.
-    const cipher = createCipheriv("des-ede3-ecb", Buffer.concat([reversed, reversed, reversed]), null);
-    cipher.setAutoPadding(false);
-    socket.write(Buffer.concat([cipher.update(challenge), cipher.final()]));
-    return (await read(4)).readUInt32BE() === 0 ? "in" : "refused";
-  } finally {
-    socket.destroy();
-  }
 }
 
 /** VeNCrypt without a password: TLS begins in the middle of the conversation. */

@@ -3,13 +3,16 @@ import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { systemClock } from "../../../src/core/index.js";
-import type { GuestDefinition, GuestDisk, GuestNic, HypervisorEvent } from "../../../src/driver/index.js";
+import type { GuestDefinition, HypervisorEvent } from "../../../src/driver/index.js";
 import { KvmHypervisor } from "../../../src/kvm/index.js";
 import type { KvmHypervisorOptions } from "../../../src/kvm/index.js";
 import { MemorySecretStore } from "../../../src/storage/index.js";
 import { findByPidFile } from "../../../src/kvm/process.js";
+import { disk } from "../../lab/definition-parts.js";
 import { bootSector, run, temporaryDirectory, testGuest, waitFor } from "../../lab/index.js";
 import type { TemporaryDirectory } from "../../lab/index.js";
+
+export { disk, nic } from "../../lab/definition-parts.js";
 
 export const BOOT_MS = 120_000;
 
@@ -133,24 +136,6 @@ export class KvmLab implements AsyncDisposable {
   #make(options: Partial<KvmHypervisorOptions> = {}): KvmHypervisor {
     return new KvmHypervisor({ accelerator: "tcg", ...this.#options, ...options, stateDirectory: this.stateDirectory });
   }
-}
-
-export function disk(id: string, deviceName: string, path: string, overrides: Partial<GuestDisk> = {}): GuestDisk {
-  return {
-    id,
-    source: { type: "file", path, format: "raw" },
-    bus: "virtio",
-    deviceType: "disk",
-    deviceName,
-    readOnly: false,
-    shareable: false,
-    ...overrides,
-  };
-}
-
-export function nic(id: string, last: number, overrides: Partial<GuestNic> = {}): GuestNic {
-  const macAddress = `52:54:00:00:00:${last.toString(16).padStart(2, "0")}`;
-  return { id, macAddress, model: "virtio", backend: { type: "user" }, queues: 1, ...overrides };
 }
 
 /** What a guest has written to its console. */

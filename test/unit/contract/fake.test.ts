@@ -14,6 +14,8 @@ async function openFake(): Promise<ContractSubject> {
     spec: (overrides = {}) => fakeSpec(overrides),
     otherImageId: "rescue",
     volume: async () => driver.world.volumes.create({ sizeBytes: 64 * 1_048_576 }),
+    fileVolume: async () => driver.world.volumes.create({ sizeBytes: 64 * 1_048_576, type: "fake-file" }),
+    overlay: async (volume) => driver.world.volumes.overlay(volume),
     vif: () => fakeVif(),
     exportDirectory: async () => `/fake/exports/${++exports}`,
     destination: async () => {

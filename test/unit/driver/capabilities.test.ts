@@ -134,6 +134,7 @@ describe("a driver that is not open", () => {
       "getNumInstances",
       "instanceExists",
       "getInstanceDiskInfo",
+      "listTaggedDevices",
       "instanceOnDisk",
       "deleteInstanceFiles",
       "resumeStateOnHostBoot",

@@ -86,6 +86,20 @@ describe("close", () => {
     expect(world.guest(instance.uuid).frozen).toBe(false);
   });
 
+  it("is made up for, when the process has died: the next one thaws what it had frozen", async () => {
+    const { driver, world } = await openStage();
+    await driver.spawn(smallSpec());
+    for (const _again of [1, 2]) await driver.quiesce(instance);
+    const next = driver.restart();
+    expect(world.guest(instance.uuid).frozen).toBe(true);
+    await next.initHost();
+    expect(world.guest(instance.uuid).frozen).toBe(false);
+    await next.quiesce(instance);
+    await next.unquiesce(instance);
+    const { operations } = await next.restart().initHost();
+    expect(operations).toEqual([]);
+  });
+
   it("happens at the end of await using", async () => {
     const { driver } = await openStage();
     {

@@ -39,6 +39,7 @@ const BY_UUID = [
   "instanceExists",
   "getInstanceDiskInfo",
   "instanceOnDisk",
+  "listTaggedDevices",
   "listDisks",
   "listInterfaces",
   "listDevices",

@@ -31,6 +31,21 @@ describe("FileStateStore", () => {
     });
   });
 
+  it("reads beside one that writes, and makes nothing", async () => {
+    const reader = new FileStateStore({ dir, readOnly: true });
+    expect(await reader.list("")).toEqual([]);
+    expect(await reader.get("a")).toBeUndefined();
+    expect(await readdir(root)).toEqual([]);
+    const writer = new FileStateStore({ dir });
+    await writer.put("a", 1);
+    await writeFile(join(dir, ".state-1-1.tmp"), "half");
+    expect(await reader.get("a")).toBe(1);
+    expect(await reader.list("")).toEqual(["a"]);
+    await expect(reader.put("a", 2)).rejects.toMatchObject({ code: "NOT_SUPPORTED" });
+    await expect(reader.delete("a")).rejects.toMatchObject({ code: "NOT_SUPPORTED" });
+    expect((await readdir(dir)).sort()).toEqual([".state-1-1.tmp", "a.json"]);
+  });
+
   it("behaves as the store in memory does", async () => {
     const key = fc.constantFrom("a", "a/b", "a/c", "a/b/c", "ab", "b.x/y-1_z");
     const command = fc.oneof(

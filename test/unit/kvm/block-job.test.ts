@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { Deadline, VirtualClock, systemClock } from "../../../src/core/index.js";
+import { Deadline, systemClock } from "../../../src/core/index.js";
 import type { GuestCore } from "../../../src/kvm/guest-core.js";
-import { endJob, jobProgress, reach, withProgress } from "../../../src/kvm/block/job.js";
+import { endJob, jobProgress, reach } from "../../../src/kvm/block/job.js";
 import { DEFAULT_KVM_TIMEOUTS } from "../../../src/kvm/timeouts.js";
 import { waitFor } from "../../lab/wait-for.js";
 import { fakeGuest } from "./fake-session.js";
@@ -165,30 +165,6 @@ describe("ending a job", () => {
 });
 
 describe("the progress of work", () => {
-  it("is told as often as it is asked for, and not after its end", async () => {
-    const clock = new VirtualClock();
-    const core = { host: { clock, timeouts: DEFAULT_KVM_TIMEOUTS } } as unknown as GuestCore;
-    const told: unknown[] = [];
-    let finish: () => void = () => undefined;
-    const work = new Promise<string>((resolve) => (finish = () => resolve("done")));
-    const ask = () => Promise.resolve({ doneBytes: told.length, totalBytes: 2 });
-    const listener = (progress: unknown): void => {
-      told.push(progress);
-      throw new Error("the listener's own affair");
-    };
-    const result = withProgress(core, ask, listener, () => work);
-    await clock.tick(DEFAULT_KVM_TIMEOUTS.progressMs);
-    await clock.tick(DEFAULT_KVM_TIMEOUTS.progressMs);
-    expect(told).toEqual([
-      { doneBytes: 0, totalBytes: 2 },
-      { doneBytes: 1, totalBytes: 2 },
-    ]);
-    finish();
-    expect(await result).toBe("done");
-    await clock.tick(10 * DEFAULT_KVM_TIMEOUTS.progressMs);
-    expect(told).toHaveLength(2);
-  });
-
   it("is that of its jobs together, and none when there are none", async () => {
     expect(await jobProgress(guest.session, ["copy", "other"])).toEqual({ doneBytes: 3, totalBytes: 7 });
     expect(await jobProgress(guest.session, ["other"])).toBeUndefined();

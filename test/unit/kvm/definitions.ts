@@ -9,7 +9,7 @@ export function disk(id: string, overrides: Partial<GuestDisk> = {}): GuestDisk 
     source: { type: "file", path: `/disks/${id}.raw`, format: "raw" },
     bus: "virtio",
     deviceType: "disk",
-    deviceName: `dev-${id}`,
+    deviceName: `vd${id}`,
     readOnly: false,
     shareable: false,
     ...overrides,

@@ -25,12 +25,14 @@ import type { QmpWaitOptions } from "../../../qmp/index.js";
 import { LibvirtError } from "../../rpc/index.js";
 import { asDriverError } from "../errors.js";
 import type { GuestCore } from "../guest-core.js";
+import { libvirtPlatform } from "../plan/index.js";
 
 /** libvirt 9.0 never ends what its socket to the agent does not take at once, which is about this. */
 const MAX_COMMAND_BYTES = 196_608;
 const FILE_CHUNK_BYTES = 98_304;
 /** The daemon counts the agent's time in these. */
 const SECOND_MS = 1_000;
+const NS_PER_MS = 1_000_000;
 
 /** `virDomainQemuAgentCommand`: all of it by the agent's own commands, each of which the daemon gives up after the same time as we do. */
 export class LibvirtGuestAgent implements GuestAgent {
@@ -52,6 +54,11 @@ export class LibvirtGuestAgent implements GuestAgent {
       fileChunkBytes: FILE_CHUNK_BYTES,
       instance: core.instance,
     });
+  }
+
+  get adminUser(): string {
+    const { adminUser, guestSystem } = libvirtPlatform(this.#core.definition.platform);
+    return adminUser ?? (guestSystem === "windows" ? "Administrator" : "root");
   }
 
   ping(options: CommonOptions = {}): Promise<void> {
@@ -90,6 +97,19 @@ export class LibvirtGuestAgent implements GuestAgent {
 
   freeze(options: CommonOptions = {}): Promise<number> {
     return this.#call(options, (calls, limits) => calls.freeze(limits));
+  }
+
+  /** Sets the guest's clock to the host's. `virDomainSetTime`, which sees to the guest's real-time clock, too. */
+  setClock(options: CommonOptions = {}): Promise<void> {
+    return this.#call(options, async (_calls, { signal, deadlineMs = this.#core.host.timeouts.agentMs }) => {
+      await this.#within(this.#pending, signal, deadlineMs);
+      const { domain, host } = this.#core;
+      const now = Math.round(host.clock.now());
+      const nanoseconds = (now % SECOND_MS) * NS_PER_MS;
+      const sent = domain.setTime(Math.floor(now / SECOND_MS), nanoseconds, { deadlineMs: deadlineMs + SECOND_MS });
+      this.#pending = sent.catch(() => undefined);
+      await this.#within(sent, signal, deadlineMs);
+    });
   }
 
   /** Goes on trying for as long as thawing may take, whatever becomes of the caller. A guest that is not in memory has nothing frozen. */

@@ -53,7 +53,8 @@ export async function endBlockJob(core: GuestCore, target: string): Promise<void
   }
 }
 
-async function hasJob({ domain, host }: GuestCore, target: string): Promise<boolean> {
+/** Whether a job is on a disk. */
+export async function hasJob({ domain, host }: GuestCore, target: string): Promise<boolean> {
   const { found } = await domain.getBlockJobInfo(target, { deadlineMs: host.timeouts.callMs });
   return found !== 0;
 }

@@ -52,7 +52,7 @@ export async function commitDisk(
 }
 
 /** libvirt's name of the image that a path names in the chain of a disk: `vda[3]`, or the path where it has no numbers. */
-async function nameBelow(
+export async function nameBelow(
   core: GuestCore,
   { target, xml }: FoundDisk,
   { path, format }: LocalDiskSource,

@@ -1,5 +1,5 @@
 /** libvirt's jobs of a whole domain: backups and dumps. */
-import type { Deadline, TimerHandle } from "../../../core/index.js";
+import type { Deadline } from "../../../core/index.js";
 import type { CopyProgress } from "../../../driver/index.js";
 import { DiskFullError, StorageError } from "../../../storage/index.js";
 import { DomainJobOperation, DomainJobType, isLibvirtError } from "../../rpc/index.js";
@@ -66,43 +66,8 @@ export async function endDomainJob(core: GuestCore, operation: Operation): Promi
   }
 }
 
-/** Runs work and tells meanwhile how far the domain's job is, which libvirt says only when asked. */
-export async function withJobProgress<T>(
-  core: GuestCore,
-  onCopyProgress: ((progress: CopyProgress) => void) | undefined,
-  work: () => Promise<T>,
-): Promise<T> {
-  if (onCopyProgress === undefined) return work();
-  let over = false;
-  let timer: TimerHandle | undefined;
-  const tell = (): void => {
-    timer = core.host.clock.setTimeout(() => {
-      void progressOf(core).then((progress) => {
-        if (over) return;
-        if (progress !== undefined) notify(onCopyProgress, progress);
-        tell();
-      });
-    }, core.host.timeouts.progressMs);
-  };
-  tell();
-  try {
-    return await work();
-  } finally {
-    over = true;
-    timer?.cancel();
-  }
-}
-
-/** Calls a listener; what it throws is its own affair. */
-export function notify<A extends readonly unknown[]>(listener: ((...args: A) => void) | undefined, ...args: A): void {
-  try {
-    listener?.(...args);
-  } catch {
-    return;
-  }
-}
-
-async function progressOf({ domain, host }: GuestCore): Promise<CopyProgress | undefined> {
+/** How far the domain's job is; undefined where libvirt does not say. */
+export async function jobProgress({ domain, host }: GuestCore): Promise<CopyProgress | undefined> {
   const said = await domain.getJobStats({ deadlineMs: host.timeouts.queryMs }).catch(() => undefined);
   if (said === undefined || said.type === DomainJobType.none) return undefined;
   const { params } = said;

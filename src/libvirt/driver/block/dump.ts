@@ -2,12 +2,14 @@
 import { NotSupportedError, check } from "../../../core/index.js";
 import type { CommonOptions, Deadline } from "../../../core/index.js";
 import type { CopyProgress, MemoryDumpFormat } from "../../../driver/index.js";
+import { withCopyProgress } from "../../../hypervisor/index.js";
 import { DiskFullError, StorageError } from "../../../storage/index.js";
 import { DomainCoreDumpFormat, LibvirtError, isLibvirtError } from "../../rpc/index.js";
 import type { GuestCore } from "../guest-core.js";
 import { observe } from "../lifecycle/reconcile.js";
-import { withJobProgress } from "./domain-job.js";
+import { jobProgress } from "./domain-job.js";
 import { isFull, makeFile, refuseTaken } from "./target-file.js";
+import { waitAtMost } from "./wait-at-most.js";
 import { withWork } from "./work.js";
 
 export interface DumpOptions extends CommonOptions {
@@ -23,7 +25,7 @@ const FORMATS = {
 
 /**
  * Writes the memory of a guest to a new file; the guest stands still meanwhile. QEMU can't be stopped in it: an abort waits for its end, for `cancelMs` at most, after which
- * the guest goes on by itself when QEMU is done. `virDomainCoreDumpWithFormat`.
+ * the guest goes on by itself when QEMU is done. So it does when the daemon has died meanwhile and is back. `virDomainCoreDumpWithFormat`.
  * @throws NotSupportedError for a format that this QEMU lacks; ConflictError when something is at the path; BusyError; DiskFullError, StorageError, HostIoError,
  * InvalidStateError, AbortedError. Then no file is left.
  */
@@ -49,7 +51,12 @@ export async function dumpMemory(
       deadline.throwIfExpired();
       core.see({ moving: true });
       try {
-        await withJobProgress(core, options.onCopyProgress, () => write(core, path, format, deadline));
+        await withCopyProgress(
+          core.host,
+          () => jobProgress(core),
+          options.onCopyProgress,
+          () => write(core, path, format, deadline),
+        );
         await observe(core);
       } finally {
         core.see({ moving: false });
@@ -62,13 +69,17 @@ export async function dumpMemory(
 async function write(core: GuestCore, path: string, format: MemoryDumpFormat, deadline: Deadline): Promise<void> {
   const { domain, host } = core;
   const { jobMs, cancelMs } = host.timeouts;
-  const dumping = domain.coreDumpWithFormat(path, FORMATS[format], { flags: ["memoryOnly"], deadlineMs: jobMs });
+  const dumping = domain.coreDumpWithFormat(path, FORMATS[format], {
+    flags: ["memoryOnly"],
+    deadlineMs: jobMs,
+    dedicated: true,
+  });
   try {
     await deadline.race(dumping);
   } catch (error) {
     if (deadline.expired) {
       await domain.abortJob({ deadlineMs: cancelMs }).catch(() => undefined);
-      await within(core, cancelMs, dumping);
+      await waitAtMost(host, cancelMs, dumping);
       throw error;
     }
     // Nothing else of what was asked for is an argument that one libvirt takes and another does not.
@@ -78,12 +89,4 @@ async function write(core: GuestCore, path: string, format: MemoryDumpFormat, de
     if (await isFull(path)) throw new DiskFullError("there is no space for the dump", { cause: error });
     throw new StorageError("libvirt could not dump the guest's memory", { cause: error });
   }
-}
-
-/** Waits for the end of a call, however it ends, but not for ever. */
-async function within({ host }: GuestCore, limitMs: number, call: Promise<void>): Promise<void> {
-  const limit = new AbortController();
-  const time = host.clock.sleep(limitMs, { signal: limit.signal }).catch(() => undefined);
-  await Promise.race([call.catch(() => undefined), time]);
-  limit.abort();
 }

@@ -6,9 +6,9 @@ import type { DiskSource } from "../../../storage/index.js";
 import type { GuestDisk } from "../../../driver/index.js";
 import type { LibvirtXml } from "../../xml/index.js";
 import type { GuestCore } from "../guest-core.js";
-import { readDomainOf } from "../hotplug/find-device.js";
+import { findGuestDisk, readDomainOf } from "../hotplug/find-device.js";
 import { planOnHost, planOptionsOf } from "../plan-on-host.js";
-import { findDisk, planSource, readDomain } from "../plan/index.js";
+import { planSource } from "../plan/index.js";
 import type { FoundDisk } from "../plan/index.js";
 import { withSource } from "./alter-source.js";
 
@@ -29,8 +29,7 @@ export async function findInDomain(
   diskId: string,
   where: "live" | "configured" = "live",
 ): Promise<FoundDisk | undefined> {
-  const serial = core.definition.disks.find(({ id }) => id === diskId)?.serial;
-  return findDisk(readDomain(await readDomainOf(core, where)), diskId, serial);
+  return findGuestDisk(core, await readDomainOf(core, where), diskId);
 }
 
 /** @throws DiskNotFoundError when the guest in memory has no such disk, or nothing is in the drive */

@@ -13,7 +13,7 @@ import { fitTarget, planFit } from "./target-size.js";
 import { withWork } from "./work.js";
 
 /**
- * Copies a disk to `target` while the guest goes on, and has the guest go over to it, now and at its next start. A larger raw file is seen by the guest in its whole size
+ * Copies a disk to `target` while the guest goes on, and has the guest go over to it, now and at its next start. A larger file is seen by the guest in its whole size
  * then. Checkpoints go along where the target is qcow2. `virDomainBlockCopy`; the domain stays defined all the while.
  * @throws DiskNotFoundError, ConflictError when it is there already; InvalidArgumentError, also for a target that is smaller; NotSupportedError for what libvirt can't
  * copy to; SecretNotFoundError, DeviceAttachError, StorageError, DiskFullError, InvalidStateError, BusyError, AbortedError. Then the guest has what it had.
@@ -44,6 +44,7 @@ export async function mirrorDisk(
     async ({ deadline, listener }, { targets: [target = ""], move }) => {
       await provideSecrets(host, instance.uuid, secretUsesOf([to]), { signal: deadline.signal });
       if (move !== undefined) await fitTarget(move, visibleBytes);
+      await host.directIo.learn([to]);
       deadline.throwIfExpired();
       await domain.blockCopy(
         target,

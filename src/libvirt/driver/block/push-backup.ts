@@ -1,5 +1,6 @@
 /** One backup job of libvirt's: disks as they are at one point in time, each written to a new file. */
 import type { CopyProgress, GuestBackupDisk } from "../../../driver/index.js";
+import { notify, withCopyProgress } from "../../../hypervisor/index.js";
 import {
   domainBackupXml,
   domainCheckpointXml,
@@ -7,7 +8,7 @@ import {
   formatDomainCheckpointXml,
 } from "../../xml/index.js";
 import type { GuestCore } from "../guest-core.js";
-import { notify, waitForBackup, withJobProgress } from "./domain-job.js";
+import { jobProgress, waitForBackup } from "./domain-job.js";
 import { requireLive } from "./live-disk.js";
 import { makeDiskFile } from "./target-file.js";
 import type { WorkContext } from "./work.js";
@@ -47,5 +48,10 @@ export async function pushBackup(
   await domain.backupBegin(xml, { ...checkpointXml, flags: ["reuseExternal"], ...limits });
   notify(onPointInTime);
   const paths = disks.map(({ path }) => path);
-  await withJobProgress(core, onCopyProgress, () => waitForBackup(core, listener, paths, deadline));
+  await withCopyProgress(
+    host,
+    () => jobProgress(core),
+    onCopyProgress,
+    () => waitForBackup(core, listener, paths, deadline),
+  );
 }

@@ -17,6 +17,8 @@ export interface Overlay {
   readonly sizeBytes: number;
   /** Absolute path; absent for a file that is based on none. */
   readonly backing?: string;
+  /** As the file says it. */
+  readonly backingName?: string;
   readonly backingFormat?: string;
 }
 
@@ -37,6 +39,7 @@ export async function readOverlay(path: string): Promise<Overlay> {
   return {
     sizeBytes,
     backing: resolve(dirname(path), name),
+    backingName: name,
     ...(backingFormat === undefined ? {} : { backingFormat }),
   };
 }

@@ -1,6 +1,6 @@
 /** Brings to its end what work on a guest's disks and memory has left: by whoever did it, or by the next process when that has died. */
 import { rm } from "node:fs/promises";
-import { asError, traceMessage } from "../../../core/index.js";
+import { Deadline, asError, traceMessage } from "../../../core/index.js";
 import { HostIoError } from "../../../host/index.js";
 import type { DiskSource } from "../../../storage/index.js";
 import { DomainPausedReason, DomainState, isLibvirtError } from "../../rpc/index.js";
@@ -38,7 +38,7 @@ export async function settleWork(core: GuestCore): Promise<void> {
 export async function settleLeftWork(core: GuestCore): Promise<void> {
   if (core.state.work === undefined || core.workTurn.isTaken || core.released) return;
   await core.workTurn
-    .settle(() => settleWork(core))
+    .settle("disks", () => settleWork(core))
     .catch((error: unknown) => {
       traceMessage("hypervise:libvirt:background-failure", () => ({
         instance: core.instance,
@@ -53,14 +53,36 @@ async function endJobs(core: GuestCore, work: GuestWork): Promise<void> {
   if (work.resume === true) await letRun(core);
 }
 
-/** A daemon that has died in the middle of a dump does not let the guest go on. */
+/**
+ * A daemon that has died in the middle of a dump does not let the guest go on; nor does QEMU for as long as it writes, and libvirt does not tell when it is done.
+ * @throws DeadlineExceededError after `memoryMs`, LibvirtError
+ */
 async function letRun(core: GuestCore): Promise<void> {
-  const { domain, host } = core;
+  const { clock, timeouts } = core.host;
+  const limit = Deadline.after(timeouts.memoryMs, { operation: "letting the guest go on", clock });
+  try {
+    while (!(await goesOn(core))) await limit.race(clock.sleep(timeouts.progressMs, { signal: limit.signal }));
+  } finally {
+    limit.dispose();
+  }
+  await observe(core);
+}
+
+/** Why a guest stands that work has stopped; unknown to a daemon that was restarted. */
+const BY_WORK: readonly number[] = [DomainPausedReason.dump, DomainPausedReason.user, DomainPausedReason.unknown];
+
+/** Lets a guest go on that the work has stopped. False while QEMU refuses that. */
+async function goesOn({ domain, host }: GuestCore): Promise<boolean> {
   const limits = { deadlineMs: host.timeouts.callMs };
   const { state, reason } = await domain.getState(limits);
-  const stoppedByDump = reason === DomainPausedReason.dump || reason === DomainPausedReason.unknown;
-  if (state === DomainState.paused && stoppedByDump) await domain.resume(limits);
-  await observe(core);
+  if (state !== DomainState.paused || !BY_WORK.includes(reason)) return true;
+  try {
+    await domain.resume(limits);
+    return true;
+  } catch (error) {
+    if (isLibvirtError(error, "internal") || isLibvirtError(error, "timeout")) return false;
+    throw error;
+  }
 }
 
 /** The source that the disk has now; undefined where it has neither: somebody has given it another one since. */

@@ -14,7 +14,7 @@ const QCOW2_SIZE_OFFSET = 24;
 /**
  * What a target takes by itself, to be remembered before it gets the size of the disk, which the guest sees as `visibleBytes`; undefined where it has that size, or is
  * on network storage, where the host can't see it: libvirt says then that it does not fit.
- * @throws InvalidArgumentError for one that is smaller; NotSupportedError for a larger one that is no raw file; HostIoError
+ * @throws InvalidArgumentError for one that is smaller; NotSupportedError for a larger one that is no file; HostIoError
  */
 export async function planFit(target: DiskSource, visibleBytes: number): Promise<number | undefined> {
   const own = await ownBytesOf(target);
@@ -23,9 +23,9 @@ export async function planFit(target: DiskSource, visibleBytes: number): Promise
   if (own < wanted)
     throw new InvalidArgumentError({ field: "target", value: own, expected: `${wanted} bytes or more` });
   if (own === wanted) return undefined;
-  if (target.type !== "file" || target.format !== "raw")
+  if (target.type !== "file")
     throw new NotSupportedError({
-      capability: "moving a disk to a larger one that is no raw file",
+      capability: "moving a disk to a larger one that is no file",
       remedy: "Give a target of the disk's own size, and extend it afterwards.",
     });
   return own;
@@ -34,13 +34,13 @@ export async function planFit(target: DiskSource, visibleBytes: number): Promise
 /** Gives the target the disk's size. */
 export async function fitTarget({ to, ownBytes }: DiskMove, visibleBytes: number): Promise<void> {
   if (ownBytes === undefined || to.type !== "file") return;
-  await resizeFile(to.path, visibleBytes + (await luksHeaderBytes(to)));
+  await setSize(to, visibleBytes + (await luksHeaderBytes(to)));
 }
 
 /** Gives the target its own size back, where the guest has not gone over to it. Repeatable; success when it is gone. */
 export async function giveBackSize({ to, ownBytes }: DiskMove): Promise<void> {
   if (ownBytes === undefined || to.type !== "file") return;
-  await resizeFile(to.path, ownBytes);
+  await setSize(to, ownBytes);
 }
 
 /** Shows the guest that has gone over to the target all of it. Repeatable. @throws LibvirtError */
@@ -77,6 +77,18 @@ async function qcow2Bytes(path: string): Promise<number> {
   return Number(size.readBigUInt64BE());
 }
 
+async function writeQcow2Size(path: string, bytes: number): Promise<void> {
+  const size = Buffer.alloc(8);
+  size.writeBigUInt64BE(BigInt(bytes));
+  const file = await open(path, "r+");
+  try {
+    await file.write(size, 0, size.length, QCOW2_SIZE_OFFSET);
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
+}
+
 /** As the kernel numbers block devices. */
 async function deviceBytes(path: string): Promise<number> {
   const { rdev } = await stat(path);
@@ -85,8 +97,10 @@ async function deviceBytes(path: string): Promise<number> {
   return Number((await readFile(`/sys/dev/block/${major}:${minor}/size`, "utf8")).trim()) * SECTOR_BYTES;
 }
 
-async function resizeFile(path: string, bytes: number): Promise<void> {
-  await truncate(path, bytes).catch((cause: unknown) => {
+/** Of a qcow2 file only its header says the size; its tables may be larger than it needs. */
+async function setSize({ path, format }: Extract<DiskSource, { readonly type: "file" }>, bytes: number): Promise<void> {
+  const set = format === "qcow2" ? writeQcow2Size(path, bytes) : truncate(path, bytes);
+  await set.catch((cause: unknown) => {
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") return;
     throw new HostIoError({ operation: "resizing a file", path, cause });
   });

@@ -1,7 +1,7 @@
 /** Work on a guest's disks and memory as a whole: recorded before it begins, and settled by the same means whether it succeeds, fails, is aborted, or its process dies. */
 import { isDeepStrictEqual } from "node:util";
 import { Deadline, asError, attachUndoFailures, isHyperviseError } from "../../../core/index.js";
-import type { CommonOptions } from "../../../core/index.js";
+import type { CommonOptions, InstanceRef } from "../../../core/index.js";
 import { DeviceAttachError } from "../../../driver/index.js";
 import { LibvirtError } from "../../rpc/index.js";
 import { asDriverError } from "../errors.js";
@@ -37,28 +37,40 @@ export async function withWork(
   core.requireInMemory(operation);
   const { clock, timeouts } = core.host;
   const { instance } = core;
-  await core.workTurn.take(instance, async () => {
-    const deadline = Deadline.after(options.deadline ?? timeouts.jobMs, { operation, clock, signal: options.signal });
-    const listener = core.listen();
-    let device: string | undefined;
-    try {
-      deadline.throwIfExpired();
-      await settleWork(core);
-      core.requireInMemory(operation);
-      const context = { deadline, listener };
-      const work = await prepare(context);
-      device = work.move?.diskId;
-      deadline.throwIfExpired();
-      await core.update((state) => ({ ...state, work }));
-      await perform(core, context, work, run);
-    } catch (error) {
-      const explained = explain(core, operation, error);
-      throw isHyperviseError(explained) && device !== undefined ? explained.withContext({ device }) : explained;
-    } finally {
-      listener.close();
-      deadline.dispose();
-    }
-  });
+  const deadline = Deadline.after(options.deadline ?? timeouts.jobMs, { operation, clock, signal: options.signal });
+  const work = (): Promise<void> => workWithin(core, operation, deadline, prepare, run);
+  try {
+    await core.workTurn.take(instance, work, (settled) => deadline.race(settled));
+  } finally {
+    deadline.dispose();
+  }
+}
+
+async function workWithin(
+  core: GuestCore,
+  operation: string,
+  deadline: Deadline,
+  prepare: (context: WorkContext) => Promise<GuestWork>,
+  run: (context: WorkContext, work: GuestWork) => Promise<Change>,
+): Promise<void> {
+  const listener = core.listen();
+  let device: string | undefined;
+  try {
+    deadline.throwIfExpired();
+    await settleWork(core);
+    core.requireInMemory(operation);
+    const context = { deadline, listener };
+    const work = await prepare(context);
+    device = work.move?.diskId;
+    deadline.throwIfExpired();
+    await core.update((state) => ({ ...state, work }));
+    await perform(core, context, work, run);
+  } catch (error) {
+    const explained = explain(core, operation, error);
+    throw isHyperviseError(explained) && device !== undefined ? explained.withContext({ device }) : explained;
+  } finally {
+    listener.close();
+  }
 }
 
 async function perform(
@@ -85,7 +97,9 @@ async function perform(
 }
 
 function settle(core: GuestCore): Promise<void> {
-  return whenReachable(core, "settling the work on the guest's disks", () => settleWork(core));
+  // What takes longer goes on, and whoever works on the guest next waits for it.
+  const run = (): Promise<void> => core.workTurn.settle("disks", () => settleWork(core));
+  return whenReachable(core, "settling the work on the guest's disks", run);
 }
 
 /** The daemon may go away between doing it and saying so. */
@@ -96,12 +110,18 @@ function hasMoved({ definition, state }: GuestCore, { move }: GuestWork): boolea
 
 function explain({ instance }: GuestCore, operation: string, thrown: unknown): Error {
   const error = asDriverError(thrown, { operation, instance });
-  if (!(error instanceof LibvirtError)) return isHyperviseError(error) ? error.withContext({ instance }) : error;
+  if (!(error instanceof LibvirtError)) return withUndoErrorsOf(thrown, error, { instance });
   const refused = new DeviceAttachError("libvirt refuses the work on the guest's disks or memory", {
     instance,
     cause: error,
     ...(error.detail === undefined ? {} : { detail: error.detail }),
   });
-  refused.attachUndoErrors(error.undoErrors);
-  return refused;
+  return withUndoErrorsOf(thrown, refused, { instance });
+}
+
+/** What could not be undone is told with the error that the caller gets. */
+function withUndoErrorsOf(thrown: unknown, error: Error, context: { readonly instance: InstanceRef }): Error {
+  if (!isHyperviseError(error)) return error;
+  if (error !== thrown && isHyperviseError(thrown)) error.attachUndoErrors(thrown.undoErrors);
+  return error.withContext(context);
 }

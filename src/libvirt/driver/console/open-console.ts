@@ -21,7 +21,9 @@ export async function openConsole(core: GuestCore, options: CommonOptions): Prom
   const forget = onAbort(signal, () => opening.abort(signal?.reason));
   try {
     return await inMemoryCall(core, "openConsole", async () => {
-      const devName = runsQemu(host) ? { devName: serialAlias(0) } : {};
+      // Where the others are TCP ports, the last one is a pseudo terminal.
+      const port = core.state.serialConsole?.ports.length ?? 0;
+      const devName = runsQemu(host) ? { devName: serialAlias(port) } : {};
       return new ConsoleStream(await domain.openConsole({ ...devName, signal: opening.signal, deadlineMs }));
     });
   } catch (error) {

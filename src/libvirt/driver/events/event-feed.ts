@@ -10,7 +10,7 @@ const CAPACITY = 65_536;
 
 export interface EventFeedSubject {
   readonly connection: LibvirtConnection;
-  readonly find: (uuid: string) => GuestCore | undefined;
+  readonly find: (uuid: string) => GuestCore | undefined | Promise<GuestCore | undefined>;
   /** Events were missed. */
   readonly onGap: () => Promise<void>;
 }
@@ -26,7 +26,7 @@ export async function followEvents(
       if (item.kind !== "event") await onGap();
       else {
         const { dom } = item.data;
-        const core = find(dom.uuid);
+        const core = await find(dom.uuid);
         if (core !== undefined) receiveEvent(core, item);
       }
     }

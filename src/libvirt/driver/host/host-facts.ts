@@ -1,14 +1,22 @@
 /** What the host is and what it has left, by libvirt's word. */
 import { uptime } from "node:os";
 import type { CommonOptions } from "../../../core/index.js";
-import type { CpuModel, HostFacts, NumaCell } from "../../../driver/index.js";
+import type { CpuModel, GuestDefinition, HostFacts } from "../../../driver/index.js";
 import { hostAddress } from "../../../host/index.js";
 import { parseCapabilitiesXml } from "../../xml/index.js";
 import type { CapabilitiesXml } from "../../xml/index.js";
 import type { LibvirtHost } from "../host.js";
+import { fileBackedMemory, hostMemory, numaCells } from "./host-memory.js";
 
-/** `virConnectGetHostname`, `virConnectGetVersion`, `virConnectGetCapabilities`, `virNodeGetInfo` and `virNodeGetMemoryStats`. */
-export async function readHostFacts(host: LibvirtHost, { signal, deadline }: CommonOptions): Promise<HostFacts> {
+/**
+ * `virConnectGetHostname`, `virConnectGetVersion`, `virConnectGetCapabilities`, `virNodeGetInfo` and `virNodeGetMemoryStats`.
+ * @param inMemory the guests that are
+ */
+export async function readHostFacts(
+  host: LibvirtHost,
+  inMemory: readonly GuestDefinition[],
+  { signal, deadline }: CommonOptions,
+): Promise<HostFacts> {
   const { client, timeouts } = host;
   const limits = { signal, deadlineMs: deadline ?? timeouts.callMs };
   const [hostname, version, document, node, memory] = await Promise.all([
@@ -16,13 +24,11 @@ export async function readHostFacts(host: LibvirtHost, { signal, deadline }: Com
     client.getVersion(limits),
     client.getCapabilities(limits),
     client.nodeGetInfo(limits),
-    client.nodeGetMemoryStats(-1, limits),
+    hostMemory(client, limits),
   ]);
   const capabilities = parseCapabilitiesXml(document);
-  const kib = (field: string): number => Number(memory[field] ?? 0n);
-  const total = kib("total");
-  const available = kib("free") + kib("buffers") + kib("cached");
-  const numa = numaOf(capabilities);
+  const { fileBackedMiB, reservedHugepages = [] } = host.options.memory;
+  const numa = numaCells(capabilities, reservedHugepages);
   return {
     hostname,
     ipAddress: hostAddress(),
@@ -31,8 +37,7 @@ export async function readHostFacts(host: LibvirtHost, { signal, deadline }: Com
     libraryVersion: host.facts.libvirtVersion,
     cpu: cpuOf(capabilities),
     vcpus: node.cpus,
-    memoryMiB: Math.floor(total / 1024),
-    memoryUsedMiB: Math.ceil((total - Math.min(total, available)) / 1024),
+    ...(fileBackedMiB === undefined ? memory : fileBackedMemory(fileBackedMiB, inMemory)),
     uptimeMs: Math.round(uptime() * 1000),
     ...(numa.length === 0 ? {} : { numa }),
   };
@@ -51,12 +56,4 @@ function cpuOf({ host }: CapabilitiesXml): CpuModel {
     },
     features: feature.flatMap(({ name }) => name ?? []),
   };
-}
-
-function numaOf({ host }: CapabilitiesXml): readonly NumaCell[] {
-  return (host?.topology?.cells?.cell ?? []).flatMap(({ id, memory, cpus }) => {
-    if (id === undefined) return [];
-    const kib = Number(memory?.$text ?? 0);
-    return [{ id, cpus: (cpus?.cpu ?? []).flatMap(({ id: cpu }) => cpu ?? []), memoryMiB: Math.floor(kib / 1024) }];
-  });
 }

@@ -1,5 +1,4 @@
 /** What a daemon says that its host can do, as the facts that plans are made with. */
-import { HypervisorUnavailableError } from "../../../driver/index.js";
 import { isLibvirtError } from "../../rpc/index.js";
 import type { LibvirtClient } from "../../rpc/index.js";
 import { parseCapabilitiesXml, parseDomainCapabilitiesXml } from "../../xml/index.js";
@@ -7,27 +6,17 @@ import type { DomainCapabilitiesXml } from "../../xml/index.js";
 import type { ResolvedLibvirtOptions } from "../options.js";
 import { domainTypeOf, libvirtHostFacts } from "../plan/index.js";
 import type { LibvirtHostFacts } from "../plan/index.js";
-
-/** major * 1,000,000 + minor * 1,000 + micro: the release of Debian 12, the oldest that this driver is tested with. */
-export const MIN_LIBVIRT_VERSION = 9_000_000;
+import { checkReleases } from "./releases.js";
 
 /** Machines whose abilities are read: those that definitions can name. */
 const MACHINES = ["q35", "pc", "virt"];
 
-/** @throws HypervisorUnavailableError for a daemon that is too old; NotSupportedError when it has no guests of the kind; LibvirtError */
+/** @throws HypervisorUnavailableError for a libvirt or a QEMU that is too old; NotSupportedError when it has no guests of the kind; LibvirtError */
 export async function readLibvirtHost(
   client: LibvirtClient,
   { virtType }: ResolvedLibvirtOptions,
 ): Promise<LibvirtHostFacts> {
-  const libvirtVersion = Number(await client.getLibVersion());
-  if (libvirtVersion < MIN_LIBVIRT_VERSION)
-    throw new HypervisorUnavailableError(
-      `libvirt ${versionText(libvirtVersion)} is older than ${versionText(MIN_LIBVIRT_VERSION)}`,
-      {
-        retryable: false,
-        remedy: `Install libvirt ${versionText(MIN_LIBVIRT_VERSION)} or newer.`,
-      },
-    );
+  const libvirtVersion = await checkReleases(client, virtType);
   const capabilities = parseCapabilitiesXml(await client.getCapabilities());
   const { guests } = libvirtHostFacts({ virtType, libvirtVersion, capabilities });
   const wanted = guests.flatMap(({ arch, machines }) =>
@@ -54,10 +43,8 @@ async function readMachine(
     return parseDomainCapabilitiesXml(await client.getDomainCapabilities({ arch, machine, virttype }));
   } catch (error) {
     if (isLibvirtError(error, "notSupported") || isLibvirtError(error, "invalidArgument")) return undefined;
+    // libvirt probes the emulator for it, which it does for nobody who only reads.
+    if (isLibvirtError(error, "accessDenied")) return undefined;
     throw error;
   }
-}
-
-function versionText(version: number): string {
-  return `${Math.floor(version / 1_000_000)}.${Math.floor(version / 1_000) % 1_000}.${version % 1_000}`;
 }

@@ -27,8 +27,10 @@ export function withoutDevice(definition: GuestDefinition, { kind, id }: DeviceR
   if (kind === "disk") return { ...definition, disks: definition.disks.filter((disk) => disk.id !== id) };
   if (kind === "nic") return { ...definition, nics: definition.nics.filter((nic) => nic.id !== id) };
   if (!devicesOf(definition).some((device) => device.id === id)) return definition;
-  const devices = devicesOf(definition).filter((device) => device.id !== id);
-  return { ...definition, hardware: { ...definition.hardware, devices } };
+  const left = devicesOf(definition).filter((device) => device.id !== id);
+  const { hardware: { devices: _, ...others } = {}, ...rest } = definition;
+  const hardware = left.length === 0 ? others : { ...others, devices: left };
+  return Object.keys(hardware).length === 0 ? rest : { ...rest, hardware };
 }
 
 /** All that can come and go, in the definition's order. */
@@ -42,6 +44,12 @@ export function devicesOfGuest(definition: GuestDefinition): readonly DeviceRef[
 
 export function hasDevice(definition: GuestDefinition, { kind, id }: DeviceRef): boolean {
   return devicesOfGuest(definition).some((device) => device.kind === kind && device.id === id);
+}
+
+/** Whether the domain's metadata tells of the device. */
+export function isTagged({ disks, nics }: GuestDefinition, { kind, id }: DeviceRef): boolean {
+  const devices = kind === "disk" ? disks : kind === "nic" ? nics : [];
+  return devices.some((device) => device.id === id && device.tag !== undefined);
 }
 
 export function phaseOf(

@@ -3,20 +3,23 @@ import { ConflictError, NotSupportedError, RollbackStack, throwIfAborted } from 
 import type { CommonOptions } from "../../../core/index.js";
 import type { GuestDefinition, GuestDevice, GuestDisk, GuestNic } from "../../../driver/index.js";
 import { DeviceDetachError, guestDeviceCheck } from "../../../driver/index.js";
+import { guestDiskCheck, guestNicCheck } from "../../../hypervisor/index.js";
 import { LibvirtError } from "../../rpc/index.js";
 import { formatDeviceXml } from "../../xml/index.js";
 import type { DomainXml } from "../../xml/index.js";
 import type { GuestCore } from "../guest-core.js";
 import { runsQemu } from "../host.js";
 import { planOnHost } from "../plan-on-host.js";
-import { guestDiskCheck, guestNicCheck } from "../plan/index.js";
+import { needsSharedMemory, takesPciPlace } from "../plan/index.js";
 import { dropSecrets, provideSecrets, secretUsesOf } from "../secrets.js";
-import { hasDevice, withDevice, withDisk, withNic, withPhase, withoutDevice } from "./alter-definition.js";
+import { writeMetadata } from "../write-metadata.js";
+import { hasDevice, isTagged, withDevice, withDisk, withNic, withPhase, withoutDevice } from "./alter-definition.js";
 import type { DeviceRef } from "./alter-definition.js";
 import { asAttachError } from "./attach-error.js";
 import { detachDevice } from "./detach.js";
 import { planElement, readDomainOf } from "./find-device.js";
 import { secretsOfAlone } from "./let-go.js";
+import { placeScsiDisk } from "./scsi-place.js";
 import { requireNotSaved } from "./require-state.js";
 
 /** Buses that take disks while the guest runs. */
@@ -40,6 +43,7 @@ export async function attachDisk(core: GuestCore, given: GuestDisk, options: Com
       message: `a guest that runs is given no disks on ${disk.bus}`,
       instance,
     });
+  await core.host.directIo.learn([disk.source]);
   await attach(core, device, (current) => withDisk(current, disk), { ...options, usesPci: disk.bus === "virtio" });
 }
 
@@ -48,6 +52,12 @@ export async function attachNic(core: GuestCore, given: GuestNic, options: Commo
   const nic = guestNicCheck(given, "nic");
   const device: DeviceRef = { kind: "nic", id: nic.id };
   requireNew(core, device);
+  if (core.inMemory && nic.backend.type === "vhostUser" && !needsSharedMemory(core.definition))
+    throw new NotSupportedError({
+      capability: "hot plug of NICs on switches in user space",
+      message: "other processes can't read the memory that the guest was started with",
+      instance: core.instance,
+    });
   await attach(core, device, (current) => withNic(current, nic), { ...options, usesPci: true });
 }
 
@@ -56,7 +66,7 @@ export async function attachDevice(core: GuestCore, given: GuestDevice, options:
   const checked = guestDeviceCheck(given, "device");
   const device: DeviceRef = { kind: "device", id: checked.id };
   requireNew(core, device);
-  const usesPci = checked.type === "pciHost" || checked.type === "mediated";
+  const usesPci = takesPciPlace(checked);
   await attach(core, device, (current) => withDevice(current, checked), { ...options, usesPci });
 }
 
@@ -78,17 +88,22 @@ async function attach(
   await core.devices.whileAttaching(device, async () => {
     // The record comes first: whoever finds it after a crash takes out what libvirt may have been given.
     await core.update((state) => withPhase({ ...state, definition: add(state.definition) }, device, "attaching"));
-    const xml = planElement(core, core.definition, device) ?? "";
     const undo = new RollbackStack();
     try {
+      await host.mediated.claim(core);
       const disk = device.kind === "disk" ? core.definition.disks.find(({ id }) => id === device.id) : undefined;
       await provideSecrets(host, instance.uuid, secretUsesOf([disk?.source]), { signal });
       await addScsiController(core, disk, planned, undo);
+      const xml = await placeScsiDisk(core, disk, planElement(core, core.definition, device) ?? "");
       throwIfAborted(signal, "giving the guest a device");
+      if (isTagged(core.definition, device)) {
+        undo.defer("the device's tag", () => writeMetadata(core, withoutDevice(core.definition, device)));
+        await writeMetadata(core, core.definition);
+      }
       undo.defer("the device", () => takeBack(core, device));
       await give(core, xml);
     } catch (error) {
-      const failure = await asAttachError(core, device, error, usesPci);
+      const failure = await asAttachError(core, device, error, usesPci && runsQemu(host));
       const undone = await undo.unwind();
       if (undone.length === 0) await forget(core, device);
       throw failure;
@@ -122,6 +137,7 @@ async function forget(core: GuestCore, device: DeviceRef): Promise<void> {
   await core.update((state) =>
     withPhase({ ...state, definition: withoutDevice(state.definition, device) }, device, undefined),
   );
+  await core.host.mediated.release(core);
 }
 
 /** A guest that was started without SCSI disks has nothing that they could hang on, and libvirt's own choice is an old one. */

@@ -1,17 +1,18 @@
 /** Taking a device out of a guest: out of what it starts with first, then out of the guest, when that lets go of it. */
-import { asError, isHyperviseError, throwIfAborted } from "../../../core/index.js";
+import { isHyperviseError, throwIfAborted } from "../../../core/index.js";
 import { DeviceDetachError } from "../../../driver/index.js";
 import type { DetachOptions, DetachOutcome } from "../../../driver/index.js";
-import { ErrorNumber, LibvirtError, isLibvirtError } from "../../rpc/index.js";
+import { ErrorNumber, LibvirtError } from "../../rpc/index.js";
 import { asDriverErrors } from "../errors.js";
 import type { GuestSignal } from "../events/guest-signal.js";
 import type { GuestCore } from "../guest-core.js";
 import { deviceAlias } from "../plan/index.js";
 import { hasDevice, phaseOf, withPhase } from "./alter-definition.js";
 import type { DeviceKind, DeviceRef } from "./alter-definition.js";
-import { findDevice, readDomainOf } from "./find-device.js";
-import type { FoundDevice } from "./find-device.js";
+import { keepAsking } from "./ask-guest.js";
+import type { Answer } from "./ask-guest.js";
 import { finishDetach, finishIfGone, takeFromConfiguration } from "./let-go.js";
+import type { GuestState } from "../state/guest-state.js";
 import { requireNotSaved } from "./require-state.js";
 import { configureAgain } from "./restore-configuration.js";
 
@@ -23,7 +24,8 @@ const OPERATIONS: { readonly [K in DeviceKind]: string } = {
 };
 
 /**
- * Takes a device out of a guest and of its definition, in memory or not. Called again while the guest has not let go, it goes on waiting. `virDomainDetachDeviceAlias`.
+ * Takes a device out of a guest and of its definition, in memory or not. A guest that does not answer is asked again; called again while it has not let go, it goes on waiting.
+ * `virDomainDetachDeviceAlias`.
  * @throws InvalidStateError while the guest's memory is on disk; DeviceDetachError when libvirt refuses; HypervisorUnavailableError, AbortedError, after which the guest may still let go
  */
 export async function detachDevice(core: GuestCore, device: DeviceRef, options: DetachOptions): Promise<DetachOutcome> {
@@ -46,45 +48,41 @@ export async function detachDevice(core: GuestCore, device: DeviceRef, options: 
   );
 }
 
-/** What libvirt has said to the request. */
-interface Answer {
-  readonly alias: string | undefined;
-  /** Whether the request has left. */
-  readonly sent: boolean;
-  /** Absent: the guest was asked, or has let go already. */
-  readonly error?: Error;
-}
-
 async function takeOut(core: GuestCore, device: DeviceRef, options: DetachOptions): Promise<DetachOutcome> {
   const phase = phaseOf(core.state, device);
   const asked = phase === "detaching";
   // What was being attached is taken out whatever becomes of this call.
-  if (phase !== "attaching") await core.update((state) => withPhase(state, device, "detaching"));
+  // A former call that was given up may just have come to its end.
+  const mark = (state: GuestState): GuestState =>
+    hasDevice(state.definition, device) ? withPhase(state, device, "detaching") : state;
+  if (phase !== "attaching") await core.update(mark);
   const listener = core.listen();
   let answer: Answer | undefined;
-  let [asking, looked] = [asked, false];
+  let [asking, looked, repeated] = [asked, false, false];
+  let stopAsking: (() => void) | undefined;
   try {
     if (!asked) await takeFromConfiguration(core, device);
     asking = true;
-    void core.devices
-      .request(device, () => ask(core, device))
-      .then((given) => {
-        answer = given;
-        core.notify({ type: "view" });
-      });
+    stopAsking = keepAsking(core, device, (given, again) => {
+      answer = { ...given, alias: given.alias ?? answer?.alias, sent: given.sent || answer?.sent === true };
+      repeated ||= again;
+      // What was not answered to a repeated request is for the next one to find out.
+      looked = again && given.error !== undefined && !(given.error instanceof LibvirtError);
+      core.notify({ type: "view" });
+    });
     // One look that fails says nothing; who is gone makes no other sign.
     const isGone = (): Promise<boolean> => finishIfGone(core, device).catch(() => finishIfGone(core, device));
     const look = async (signal: GuestSignal | undefined): Promise<DetachOutcome | undefined> => {
       if (!hasDevice(core.definition, device)) return "detached";
       if (!core.inMemory) return finishDetach(core, device).then(() => "detached");
-      if (answer?.error !== undefined && !answer.sent) throw answer.error;
+      if (answer?.error !== undefined && !answer.sent && !repeated) throw answer.error;
       if (isAbout(signal, "deviceRemovalFailed", device, answer)) return "refused";
       const tells = signal?.type === "gap" || isAbout(signal, "deviceRemoved", device, answer);
       if ((tells || (answer !== undefined && !looked)) && (await isGone())) return "detached";
       if (answer === undefined || looked) return undefined;
       looked = true;
       // Who was cut off has asked perhaps: once the daemon is back there is a look at what has become of it.
-      if (asked || !(answer.error instanceof LibvirtError)) return undefined;
+      if (asked || repeated || !(answer.error instanceof LibvirtError)) return undefined;
       return refusalOf(core, device, answer.error);
     };
     const outcome = await listener.until(look, {
@@ -97,11 +95,12 @@ async function takeOut(core: GuestCore, device: DeviceRef, options: DetachOption
   } catch (error) {
     if (isHyperviseError(error, "DEADLINE_EXCEEDED") && options.signal?.aborted !== true) return "pending";
     // What can't be put back now is marked, for the next look at the guest.
-    const mayLetGo = asked || (asking && answer?.sent !== false);
+    const mayLetGo = asked || repeated || (asking && answer?.sent !== false);
     if (!mayLetGo || error instanceof LibvirtError || error instanceof DeviceDetachError)
       await configureAgain(core, device).catch(() => undefined);
     throw error;
   } finally {
+    stopAsking?.();
     listener.close();
   }
 }
@@ -116,27 +115,6 @@ function refusalOf({ instance }: GuestCore, { id }: DeviceRef, error: LibvirtErr
     cause: error,
     ...(detail === undefined ? {} : { detail }),
   });
-}
-
-/** Asks the guest. Nobody's signal cuts this off: the request can't be taken back, and libvirt waits some seconds for the guest. */
-async function ask(core: GuestCore, device: DeviceRef): Promise<Answer> {
-  const { domain, host } = core;
-  const limits = { deadlineMs: host.timeouts.callMs };
-  let found: FoundDevice | undefined;
-  const answer = (error?: Error): Answer => ({
-    alias: found?.alias,
-    sent: found !== undefined,
-    ...(error === undefined ? {} : { error }),
-  });
-  try {
-    found = findDevice(core, await readDomainOf(core, "live", limits), device);
-    if (found?.alias !== undefined) await domain.detachDeviceAlias(found.alias, { flags: ["live"], ...limits });
-    else if (found !== undefined) await domain.detachDeviceFlags(found.xml, { flags: ["live"], ...limits });
-    return answer();
-  } catch (error) {
-    // Without a domain there is nothing to let go of; who waits looks at it.
-    return isLibvirtError(error, "domainNotFound") ? answer() : answer(asError(error));
-  }
 }
 
 function isAbout(

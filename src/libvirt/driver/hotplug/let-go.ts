@@ -3,7 +3,8 @@ import { isLibvirtError } from "../../rpc/index.js";
 import type { GuestCore } from "../guest-core.js";
 import { dropSecrets, secretUsesOf } from "../secrets.js";
 import type { SecretUse } from "../secrets.js";
-import { hasDevice, phaseOf, withPhase, withoutDevice } from "./alter-definition.js";
+import { writeMetadata } from "../write-metadata.js";
+import { hasDevice, isTagged, phaseOf, withPhase, withoutDevice } from "./alter-definition.js";
 import type { DeviceRef } from "./alter-definition.js";
 import { findDevice, readDomainOf } from "./find-device.js";
 
@@ -15,12 +16,16 @@ export function finishDetach(core: GuestCore, device: DeviceRef): Promise<void> 
   return core.devices.alone(device, async () => {
     if (!hasDevice(core.definition, device)) return;
     const wasAttached = phaseOf(core.state, device) !== "attaching";
+    const wasTagged = isTagged(core.definition, device);
     await takeFromConfiguration(core, device);
     core.devices.takeConfigured(device);
     await dropSecrets(core.host, core.instance.uuid, secretsOfAlone(core, device));
     await core.update((state) =>
       withPhase({ ...state, definition: withoutDevice(state.definition, device) }, device, undefined),
     );
+    await core.host.mediated.release(core);
+    // The tag of a device that is gone is in nobody's way; the next definition does without.
+    if (wasTagged) await writeMetadata(core, core.definition).catch(() => undefined);
     const silent = core.unannounced.delete(device.id);
     if (core.inMemory && wasAttached && !silent) core.emit({ type: "deviceDetached", device: device.id });
     core.notify({ type: "view" });

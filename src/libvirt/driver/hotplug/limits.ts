@@ -6,8 +6,8 @@ import type { DiskLimits, GuestDefinition, GuestDisk } from "../../../driver/ind
 import type { TypedParameterInput } from "../../rpc/index.js";
 import { asDriverErrors } from "../errors.js";
 import type { GuestCore } from "../guest-core.js";
-import { diskLimitsXml, findDisk, readDomain } from "../plan/index.js";
-import { readDomainOf } from "./find-device.js";
+import { diskLimitsXml } from "../plan/index.js";
+import { findGuestDisk, readDomainOf } from "./find-device.js";
 import { requireNotSaved } from "./require-state.js";
 
 /** What all limits are, so that those that are not said are none. */
@@ -51,7 +51,7 @@ export async function limitDisk(
 /** Tells libvirt the limits of a disk. A live drive without a medium gets them with the next one. @throws DiskNotFoundError, LibvirtError */
 export async function applyLimits(core: GuestCore, diskId: string, limits: DiskLimits): Promise<void> {
   const { domain, host, instance } = core;
-  const found = findDisk(readDomain(await readDomainOf(core, "live")), diskId);
+  const found = findGuestDisk(core, await readDomainOf(core, "live"), diskId);
   if (found === undefined) throw new DiskNotFoundError(`libvirt has no disk ${diskId}`, { instance, device: diskId });
   const flags = core.inMemory && found.source !== undefined ? (["live", "config"] as const) : (["config"] as const);
   const parameters = { ...NONE, ...diskLimitsXml(limits) } as TypedParameterInput;
@@ -61,10 +61,17 @@ export async function applyLimits(core: GuestCore, diskId: string, limits: DiskL
 function withLimits(definition: GuestDefinition, diskId: string, limits: DiskLimits): GuestDefinition {
   return {
     ...definition,
-    disks: definition.disks.map((disk) =>
-      disk.id === diskId ? { ...disk, tuning: { ...disk.tuning, limits } } : disk,
-    ),
+    disks: definition.disks.map((disk) => (disk.id === diskId ? withDiskLimits(disk, limits) : disk)),
   };
+}
+
+/** A disk without limits is one that never had any. */
+function withDiskLimits(
+  { tuning: { limits: _before, ...tuning } = {}, ...disk }: GuestDisk,
+  limits: DiskLimits,
+): GuestDisk {
+  const all = Object.keys(limits).length === 0 ? tuning : { ...tuning, limits };
+  return Object.keys(all).length === 0 ? disk : { ...disk, tuning: all };
 }
 
 function withDiskAsBefore(definition: GuestDefinition, before: GuestDisk): GuestDefinition {

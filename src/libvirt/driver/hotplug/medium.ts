@@ -12,9 +12,9 @@ import type { LibvirtXml } from "../../xml/index.js";
 import { asDriverError } from "../errors.js";
 import type { GuestCore } from "../guest-core.js";
 import { planOnHost, planOptionsOf } from "../plan-on-host.js";
-import { findDisk, planSource, readDomain } from "../plan/index.js";
+import { planSource } from "../plan/index.js";
 import { dropSecrets, provideSecrets, secretUsesOf } from "../secrets.js";
-import { readDomainOf } from "./find-device.js";
+import { findGuestDisk, readDomainOf } from "./find-device.js";
 import { applyLimits } from "./limits.js";
 import { requireNotSaved } from "./require-state.js";
 
@@ -65,14 +65,14 @@ async function putBack(core: GuestCore, disk: GuestDisk): Promise<void> {
       : planSource(disk.source, planOptionsOf(core.host, core.definition, core.state), "source");
   const { file, dev, name } = planned?.source ?? {};
   for (const where of core.inMemory ? (["live", "configured"] as const) : (["configured"] as const)) {
-    const found = findDisk(readDomain(await readDomainOf(core, where)), disk.id, disk.serial);
+    const found = findGuestDisk(core, await readDomainOf(core, where), disk.id);
     if (found !== undefined && found.source !== (file ?? dev ?? name)) return insert(core, disk, disk.source, true);
   }
 }
 
 async function insert(core: GuestCore, disk: GuestDisk, source: DiskSource | undefined, force: boolean): Promise<void> {
   const { domain, host, instance } = core;
-  const found = findDisk(readDomain(await readDomainOf(core, "configured")), disk.id, disk.serial);
+  const found = findGuestDisk(core, await readDomainOf(core, "configured"), disk.id);
   if (found === undefined)
     throw new DiskNotFoundError(`libvirt has no drive ${disk.id}`, { instance, device: disk.id });
   const xml = formatDeviceXml("disk", withMedium(core, found.xml, source));

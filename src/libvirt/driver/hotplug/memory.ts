@@ -2,12 +2,12 @@
 import { InvalidArgumentError, NotSupportedError, isHyperviseError, throwIfAborted } from "../../../core/index.js";
 import type { CommonOptions } from "../../../core/index.js";
 import { DeviceAttachError, DeviceDetachError, NoFreeSlotError } from "../../../driver/index.js";
+import { chooseModules } from "../../../hypervisor/index.js";
 import { LibvirtError } from "../../rpc/index.js";
 import { formatDeviceXml } from "../../xml/index.js";
 import { asDriverError } from "../errors.js";
 import type { GuestCore } from "../guest-core.js";
 import { deviceAlias } from "../plan/index.js";
-import { chooseModules } from "./choose-modules.js";
 import { readDomainOf } from "./find-device.js";
 import { maxMemoryMiB, memoryOf, withMemory } from "./guest-size.js";
 import type { LiveMemory, MemoryDevice } from "./guest-size.js";

@@ -4,6 +4,7 @@ import type { CommonOptions } from "../../../core/index.js";
 import type { GuestInfo, PowerState } from "../../../driver/index.js";
 import { LibvirtError, isLibvirtError } from "../../rpc/index.js";
 import type { GuestCore } from "../guest-core.js";
+import { hasGone } from "../migration/guard.js";
 import { powerStateOf } from "../power.js";
 
 /** `virDomainGetInfo` and `virDomainGetState`. Never waits longer than `queryMs`; then, and while the daemon is away, the answer is `stale`. */
@@ -20,7 +21,7 @@ export async function readInfo(core: GuestCore, options: CommonOptions): Promise
     const now = powerStateOf(told);
     return {
       ...known,
-      state: settledState(now, core.powerState),
+      state: hasGone(core) ? "shutdown" : settledState(now, core.powerState),
       stale: false,
       ...(core.inMemory ? { cpuTimeNs: cpuTime } : {}),
     };

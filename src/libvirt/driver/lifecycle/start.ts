@@ -45,8 +45,10 @@ export async function startGuest(core: GuestCore, options: StartOptions): Promis
   const listener = core.listen();
   try {
     await provideSecrets(host, instance.uuid, secretUsesOf(core.definition.disks.map(({ source }) => source)), options);
+    await host.mediated.claim(core);
     if (host.options.virtType === "lxc") await linkContainerFiles(core.definition, core.files);
-    await defineWhereMissing(core);
+    if (await host.serialPorts.renew(core)) await defineDomain(core);
+    else await defineWhereMissing(core);
     await create(core, options);
     await hearOfStart(core, listener);
     const startedAt = host.clock.now();

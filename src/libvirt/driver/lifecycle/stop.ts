@@ -1,10 +1,11 @@
 /** Taking a guest out of memory, and waiting until it is. */
-import { isHyperviseError, throwIfAborted } from "../../../core/index.js";
+import { Deadline, isHyperviseError, throwIfAborted } from "../../../core/index.js";
 import type { CommonOptions } from "../../../core/index.js";
 import { GuestStuckError } from "../../../driver/index.js";
-import { isLibvirtError } from "../../rpc/index.js";
+import type { PowerState } from "../../../driver/index.js";
+import { LibvirtError, isLibvirtError } from "../../rpc/index.js";
 import { asDriverErrors } from "../errors.js";
-import type { GuestCore } from "../guest-core.js";
+import type { GuestCore, GuestListener } from "../guest-core.js";
 import { readPowerState } from "./reconcile.js";
 import { isInMemory } from "../power.js";
 
@@ -29,36 +30,59 @@ function ignoreStopped(error: unknown): void {
 }
 
 /**
- * Ends a guest at once. `virDomainDestroyFlags`. Success when it is not in memory, or there is none.
+ * Ends a guest at once. `virDomainDestroyFlags`, which asks QEMU with SIGTERM for 10 s and then kills it. Success when it is not in memory, or there is none. One that somebody else
+ * starts again meanwhile is ended again.
  * @throws GuestStuckError when the process does not end; AbortedError, after which it may still end
  */
 export async function killGuest(core: GuestCore, options: CommonOptions): Promise<void> {
   throwIfAborted(options.signal, "killing the guest");
-  const { domain, host, instance } = core;
+  const { host, instance } = core;
+  const { signal, deadlineMs } = core.limits(options, host.timeouts.killMs);
+  const deadline = Deadline.after(deadlineMs, { operation: "killing the guest", clock: host.clock, signal });
   const listener = core.listen();
   try {
-    await domain.destroyFlags(core.limits(options, host.timeouts.killMs));
-    await listener.until(() => (core.view.starting || !core.inMemory ? true : undefined), {
-      operation: "waiting for the guest to stop",
-      ...core.limits(options, host.timeouts.killMs),
-    });
+    while (!(await killOnce(core, listener, deadline)));
   } catch (error) {
     if (isLibvirtError(error, "domainNotFound")) return core.see({ state: "shutdown" });
-    // libvirt says so of a domain that is not in memory.
-    if (isLibvirtError(error, "invalidState") && !(await isThere(core))) return;
-    if (
-      options.deadline === undefined &&
-      (isHyperviseError(error, "DEADLINE_EXCEEDED") || isLibvirtError(error, "busy"))
-    )
+    // libvirt refuses for a domain that is not in memory.
+    if (error instanceof LibvirtError && error.kind !== "connectionLost" && !(await isThere(core))) return;
+    const late = options.deadline === undefined && isHyperviseError(error, "DEADLINE_EXCEEDED");
+    if (late || isStuck(error))
       throw new GuestStuckError("the guest does not end although it was killed", { instance, cause: error });
     return await asDriverErrors({ operation: "kill", instance }, () => Promise.reject(error as Error));
   } finally {
     listener.close();
+    deadline.dispose();
   }
 }
 
+/** @returns false when the guest has ended and runs again */
+async function killOnce(core: GuestCore, listener: GuestListener, deadline: Deadline): Promise<boolean> {
+  const limits = (): { readonly signal: AbortSignal; readonly deadlineMs: number } => {
+    deadline.throwIfExpired();
+    return { signal: deadline.signal, deadlineMs: Math.max(1, deadline.remainingMs) };
+  };
+  const { starts, domain } = core;
+  await domain.destroyFlags(limits());
+  const look = (): "ended" | "startedAgain" | undefined => {
+    if (core.view.starting || !core.inMemory) return "ended";
+    return core.starts === starts ? undefined : "startedAgain";
+  };
+  const end = await listener.until(look, { operation: "waiting for the guest to stop", ...limits() });
+  return end === "ended";
+}
+
+/** What libvirt says when the process outlives SIGKILL, or when something else on the guest has not come to its end. */
+function isStuck(error: unknown): boolean {
+  if (!isLibvirtError(error)) return false;
+  return error.kind === "busy" || error.kind === "timeout" || error.errno === "EBUSY";
+}
+
 async function isThere(core: GuestCore): Promise<boolean> {
-  const state = await readPowerState(core);
+  const state = await readPowerState(core).catch((error: unknown): PowerState => {
+    if (isLibvirtError(error, "domainNotFound")) return "shutdown";
+    throw error;
+  });
   core.see({ state });
   return isInMemory(state);
 }

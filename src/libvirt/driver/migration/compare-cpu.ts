@@ -1,7 +1,7 @@
 /** Whether a guest that has another host's CPU could run here. */
-import { isHyperviseError } from "../../../core/index.js";
 import type { CommonOptions } from "../../../core/index.js";
 import type { CpuComparison, CpuModel } from "../../../driver/index.js";
+import { CpuCompareResult, ErrorDomain, ErrorNumber, LibvirtError } from "../../rpc/index.js";
 import { formatCpuXml } from "../../xml/index.js";
 import type { CpuXml } from "../../xml/index.js";
 import { asDriverErrors } from "../errors.js";
@@ -17,13 +17,13 @@ export function hostCpuXml({ arch, vendor, model, topology, features }: CpuModel
     ...(model === undefined ? {} : { model: { $text: model } }),
     ...(vendor === undefined ? {} : { vendor }),
     topology,
-    feature: features.map((name) => ({ name })),
+    feature: [...new Set(features)].map((name) => ({ name })),
   };
 }
 
 /**
  * `virConnectCompareCPU`. Without the host's help QEMU makes up the whole CPU, so that no more than the architecture counts; the same where another host has not said what its CPU is.
- * @throws what libvirt answers to a CPU that it does not know
+ * @throws HypervisorUnavailableError, DeadlineExceededError, AbortedError
  */
 export async function compareCpu(
   host: LibvirtHost,
@@ -33,14 +33,21 @@ export async function compareCpu(
   const { client, facts, timeouts } = host;
   if (cpu.arch !== facts.arch) return "incompatible";
   if (facts.virtType !== "kvm" || cpu.model === undefined) return "identical";
+  const limits = { signal, deadlineMs: deadline ?? timeouts.callMs };
+  const result = await asDriverErrors({ operation: "compareCpu" }, () =>
+    orUnknown(client.compareCpu(formatCpuXml(hostCpuXml(cpu)), limits)),
+  );
+  return RESULTS[result] ?? "incompatible";
+}
+
+/** What libvirt has compared. A CPU that its own part for CPUs does not know is incompatible; where libvirt does not compare CPUs of the architecture, QEMU finds out. */
+export async function orUnknown(comparing: Promise<number>): Promise<number> {
   try {
-    const result = await asDriverErrors({ operation: "compareCpu" }, () =>
-      client.compareCpu(formatCpuXml(hostCpuXml(cpu)), { signal, deadlineMs: deadline ?? timeouts.callMs }),
-    );
-    return RESULTS[result] ?? "incompatible";
+    return await comparing;
   } catch (error) {
-    // It says so of CPUs of whose kind it has none.
-    if (isHyperviseError(error, "NOT_SUPPORTED")) return "incompatible";
+    if (!(error instanceof LibvirtError)) throw error;
+    if (error.libvirtCode === ErrorNumber.noSupport) return CpuCompareResult.superset;
+    if (error.domain === ErrorDomain.cpu) return CpuCompareResult.incompatible;
     throw error;
   }
 }

@@ -9,7 +9,8 @@ import { readPowerState } from "../lifecycle/reconcile.js";
 import { isInMemory } from "../power.js";
 import type { OutgoingRecord } from "../state/migration-record.js";
 import { outgoingOf, withMigration } from "./guard.js";
-import { isMoving } from "./moving.js";
+import { followed, isMoving } from "./moving.js";
+import { PostcopyLink } from "./postcopy-link.js";
 import type { MigrationSteps } from "./steps.js";
 import { hasArrived } from "./whereabouts.js";
 
@@ -21,8 +22,11 @@ export const unsettled = new WeakMap<GuestCore, MigrationSteps>();
  * @throws GuestCrashedError when it has ended; what libvirt refuses, HypervisorUnavailableError, DeadlineExceededError: then the record stands, and this may be called again
  */
 export async function stay(core: GuestCore, record: OutgoingRecord): Promise<void> {
-  await asDriverErrors({ operation: "migrate", instance: core.instance }, () => untilNoJob(core));
-  const state = await asDriverErrors({ operation: "migrate", instance: core.instance }, () => runAgain(core, record));
+  const state = await asDriverErrors({ operation: "migrate", instance: core.instance }, async () => {
+    const torn = record.postcopy === true && (await endTorn(core));
+    await untilNoJob(core);
+    return torn ? "crashed" : runAgain(core, record);
+  });
   await core.update((before) => withMigration(before, undefined));
   core.see({ state, moving: false });
   if (isInMemory(state)) return;
@@ -31,17 +35,20 @@ export async function stay(core: GuestCore, record: OutgoingRecord): Promise<voi
   throw new GuestCrashedError("the guest has ended while it was being migrated", { instance: core.instance });
 }
 
-/** libvirt resumes a guest whose migration has failed by itself, unless somebody stopped it in the meantime. One that has lost its destination after it went over by post-copy is lost. */
-async function runAgain(core: GuestCore, { wasRunning, postcopy }: OutgoingRecord): Promise<PowerState> {
+/** One that has lost its destination after it went over by post-copy is lost; its job can't be ended otherwise. */
+async function endTorn(core: GuestCore): Promise<boolean> {
+  const { domain, host } = core;
+  if ((await power(core)) !== "paused") return false;
+  const { reason } = await domain.getState({ deadlineMs: host.timeouts.callMs });
+  if (reason !== DomainPausedReason.postcopy && reason !== DomainPausedReason.postcopyFailed) return false;
+  await domain.destroyFlags({ deadlineMs: host.timeouts.killMs });
+  return true;
+}
+
+/** libvirt resumes a guest whose migration has failed by itself, unless somebody stopped it in the meantime. */
+async function runAgain(core: GuestCore, { wasRunning }: OutgoingRecord): Promise<PowerState> {
   const { domain, host } = core;
   const state = await power(core);
-  if (postcopy === true && state === "paused") {
-    const { reason } = await domain.getState({ deadlineMs: host.timeouts.callMs });
-    if (reason === DomainPausedReason.postcopy || reason === DomainPausedReason.postcopyFailed) {
-      await domain.destroyFlags({ deadlineMs: host.timeouts.killMs });
-      return "crashed";
-    }
-  }
   if (!wasRunning || state !== "paused") return state;
   await domain.resume({ deadlineMs: host.timeouts.callMs });
   return power(core);
@@ -120,12 +127,29 @@ export async function settleOutgoing(core: GuestCore): Promise<MigrationOutcome 
   const held = unsettled.get(core);
   unsettled.delete(core);
   if (arrived) {
-    await depart(core, record);
+    if (record.postcopy === true) seeThrough(core, record);
+    else await depart(core, record);
     return "completed";
   }
   await held?.cancel();
   await stay(core, record);
   return "failed";
+}
+
+/** What is here of a guest that runs on its destination stays until that has all of it, or never will; whoever waits for it waits there. */
+function seeThrough(core: GuestCore, record: OutgoingRecord): void {
+  if (followed.has(core)) return;
+  followed.add(core);
+  const stop = new AbortController();
+  core.onRelease(() => stop.abort());
+  const link = new PostcopyLink(core, record, { signal: stop.signal });
+  const end = async (): Promise<void> => {
+    await link.end();
+    if (!core.released) await depart(core, record);
+  };
+  end()
+    .catch((error: unknown) => traceFailure(core, error))
+    .finally(() => followed.delete(core));
 }
 
 /**

@@ -27,6 +27,7 @@ export async function describeGuest(core: GuestCore): Promise<JsonObject> {
     virtType: host.options.virtType,
     ...(machineType === undefined ? {} : { machineType }),
     ...(generationId === undefined ? {} : { generationId }),
+    ...(state.serialConsole === undefined ? {} : { tcpConsoles: true }),
     // Without the host's help QEMU makes up all of the CPU.
     ...(host.options.virtType !== "kvm" || cpu?.mode !== "custom" ? {} : { cpu: formatCpuXml(cpu) }),
   });
@@ -46,6 +47,7 @@ export function checkToken(core: GuestCore, { token: given, copyDisks }: GuestMi
     throw refuse(`${token.encrypt ? "the destination" : "the source"} alone wants migrations encrypted`);
   if (copyDisks.length !== token.copyDisks.length || copyDisks.some((id) => !token.copyDisks.includes(id)))
     throw refuse("the destination is not prepared for the disks that are to be copied");
+  if (token.tunnel && copyDisks.length > 0) throw refuse("disks don't go through a tunnel");
   return token;
 }
 
@@ -64,10 +66,32 @@ export async function planDeparture(
     throw new BusyError("work on the guest's disks or devices is under way", { instance });
   if (state !== "running" && state !== "paused")
     throw new InvalidStateError({ operation: "migrate", state, expected: ["running", "paused"], instance });
-  return asDriverErrors({ operation: "migrate", instance }, async () => {
+  const postcopy = request.allowPostcopy && !token.tunnel;
+  return planned(core, token, request, { wasRunning: state === "running", postcopy });
+}
+
+/** What libvirt is told to bring the rest of a guest's memory over a new link, when it runs on the destination and the old one has broken. */
+export function planResumption(
+  core: GuestCore,
+  token: MigrationToken,
+  bandwidthMiBps: number,
+  wasRunning: boolean,
+): Promise<MigrationPlan> {
+  const { copyDisks } = token;
+  const request = { token: {}, copyDisks, bandwidthMiBps, downtimeMs: 1, allowPostcopy: true, autoConverge: false };
+  return planned(core, token, request, { wasRunning, postcopy: true, resume: true });
+}
+
+function planned(
+  core: GuestCore,
+  token: MigrationToken,
+  request: GuestMigrationRequest,
+  how: Pick<MigrationPlan, "wasRunning" | "postcopy" | "resume">,
+): Promise<MigrationPlan> {
+  return asDriverErrors({ operation: "migrate", instance: core.instance }, async () => {
     const live = await liveDomain(core);
     const kept = parseDomainXml(await core.domain.getXmlDesc({ flags: ["secure", "inactive"], ...core.limits({}) }));
-    const planned = parseDomainXml(token.xml);
+    const there = parseDomainXml(token.xml);
     const found = readDomain(live);
     const targets = token.copyDisks.map((id) => {
       const target = findDisk(found, id)?.target;
@@ -78,10 +102,9 @@ export async function planDeparture(
       token,
       request,
       targets,
-      wasRunning: state === "running",
-      postcopy: request.allowPostcopy,
-      xml: formatDomainXml(destinationDomain(live, planned)),
-      persistentXml: formatDomainXml(destinationDomain(kept, planned)),
+      ...how,
+      xml: formatDomainXml(destinationDomain(live, there)),
+      persistentXml: formatDomainXml(destinationDomain(kept, there)),
     };
   });
 }

@@ -19,7 +19,7 @@ export async function tellWhile<T>(
   core: GuestCore,
   work: Promise<T>,
   nudge: Nudge,
-  tell: (figures: JobFigures) => void,
+  tell: (figures: JobFigures) => void | Promise<void>,
 ): Promise<T> {
   const { clock, timeouts } = core.host;
   let over = false;
@@ -32,7 +32,7 @@ export async function tellWhile<T>(
     await nudge.wait(clock, timeouts.progressMs);
     if (over) return done;
     const figures = await readFigures(core);
-    if (figures !== undefined) tell(figures);
+    if (figures !== undefined) await tell(figures);
   }
 }
 

@@ -1,24 +1,28 @@
 /** A guest's way to another host, seen from the destination: all is made ready for it, and it is waited for. libvirt knows of it when the source brings it. */
-import { Deadline, throwIfAborted } from "../../../core/index.js";
+import { Deadline, isHyperviseError, throwIfAborted } from "../../../core/index.js";
 import type { CommonOptions } from "../../../core/index.js";
 import { GuestCrashedError, InvalidStateError, MigrationError, MigrationPreCheckError } from "../../../driver/index.js";
 import type { GuestDefinition, IncomingMigration, IncomingMigrationRequest } from "../../../driver/index.js";
 import { hostAddress } from "../../../host/index.js";
+import { receivedDefinition } from "../../../hypervisor/index.js";
 import { formatDomainXml } from "../../xml/index.js";
-import { isLibvirtError } from "../../rpc/index.js";
+import { DomainPausedReason, DomainState, isLibvirtError } from "../../rpc/index.js";
 import { asDriverErrors } from "../errors.js";
 import type { GuestCore } from "../guest-core.js";
 import type { GuestRegistry } from "../guest-registry.js";
 import type { LibvirtHost } from "../host.js";
 import { defineDomain } from "../lifecycle/define.js";
 import { observe } from "../lifecycle/reconcile.js";
+import { orUnknown } from "./compare-cpu.js";
 import { planOnHost } from "../plan-on-host.js";
+import { isInMemory } from "../power.js";
 import { migrationDataUriOf, migrationUriOf } from "../plan/index.js";
 import type { GuestState } from "../state/guest-state.js";
 import { incomingOf, withMigration } from "./guard.js";
-import { asJson, fingerprintOf, parseDescription, receivedDefinition } from "./token.js";
+import { asJson, fingerprintOf, parseDescription } from "./token.js";
 import type { GuestDescription, MigrationToken } from "./token.js";
 import { dropWaiting, lookAt } from "./whereabouts.js";
+import type { Whereabouts } from "./whereabouts.js";
 
 /** What a guest that comes is defined as. */
 export interface ExpectedGuest {
@@ -49,6 +53,8 @@ export async function expectedGuest(
     throw refuse(`the destination has no machine ${machineType}`);
   if (cpu !== undefined && !(await canHave(host, cpu, options)))
     throw refuse("the destination lacks something of the CPU that the guest has");
+  if (description.tcpConsoles === true && !host.serialPorts.offered)
+    throw refuse("the destination has no ports for the guest's serial consoles");
   return {
     definition: receivedDefinition(here, definition),
     kept: {
@@ -62,7 +68,7 @@ export async function expectedGuest(
 async function canHave({ client, timeouts }: LibvirtHost, cpu: string, options: CommonOptions): Promise<boolean> {
   const limits = { signal: options.signal, deadlineMs: options.deadline ?? timeouts.callMs };
   try {
-    return (await client.compareHypervisorCpu(cpu, { virttype: "kvm", ...limits })) > 0;
+    return (await orUnknown(client.compareHypervisorCpu(cpu, { virttype: "kvm", ...limits }))) > 0;
   } catch (error) {
     if (isLibvirtError(error, "notSupported")) return true;
     throw error;
@@ -82,11 +88,13 @@ export async function prepareIncoming(
   return asDriverErrors({ operation: "prepareIncoming", instance: { uuid, name } }, async () => {
     const description = request.guest === undefined ? undefined : parseDescription(request.guest);
     const { definition, kept } = await expectedGuest(host, here, description, options);
+    await host.directIo.learn(definition.disks.map(({ source }) => source));
     planOnHost(host, definition, kept);
     const migration = { role: "destination", paused: request.paused === true } as const;
     await guests.define(definition, options, { ...kept, migration });
     try {
       throwIfAborted(options.signal, "preparing for a guest");
+      if (description?.tcpConsoles === true) await host.serialPorts.claim(guests.core(uuid) as GuestCore);
       return { token: asJson(tokenFor(guests.core(uuid) as GuestCore, request)) };
     } catch (error) {
       await guests.undefine(uuid);
@@ -95,19 +103,28 @@ export async function prepareIncoming(
   });
 }
 
-/** What the source needs to bring a guest that is defined here as one that comes. @throws NotSupportedError for kinds whose guests don't migrate, InvalidArgumentError */
+/**
+ * What the source needs to bring a guest that is defined here as one that comes.
+ * @throws NotSupportedError for kinds whose guests don't migrate, InvalidArgumentError, MigrationPreCheckError for disks that would have to go through a tunnel
+ */
 export function tokenFor(core: GuestCore, { copyDisks, listenAddress }: IncomingMigrationRequest): MigrationToken {
   const { host, definition, state } = core;
   const { migration, virtType } = host.options;
   const address = listenAddress ?? migration.address ?? hostAddress();
   const listen = migration.listenAddress ?? listenAddress;
-  const dataUri = migrationDataUriOf(virtType, address);
+  const { tunnel } = migration;
+  if (tunnel && copyDisks.length > 0)
+    throw new MigrationPreCheckError("disks don't go through a tunnel, and are not on storage that both hosts have", {
+      instance: core.instance,
+    });
+  const dataUri = tunnel ? undefined : migrationDataUriOf(virtType, address);
   return {
     version: 1,
     uuid: definition.uuid,
     connectionUri: migration.connectionUri ?? migrationUriOf(virtType, address, migration.transport),
     ...(dataUri === undefined ? {} : { dataUri }),
-    ...(listen === undefined ? {} : { listenAddress: listen }),
+    ...(listen === undefined || tunnel ? {} : { listenAddress: listen }),
+    tunnel,
     encrypt: migration.encrypt,
     ...(migration.certificateName === undefined ? {} : { certificateName: migration.certificateName }),
     copyDisks,
@@ -127,30 +144,38 @@ export async function takeGuest(core: GuestCore, options: CommonOptions): Promis
   const { host, domain, instance } = core;
   const { arrivalMs, queryMs, callMs, killMs } = host.timeouts;
   await asDriverErrors({ operation: "finishIncoming", instance }, async () => {
-    const at = await core.until(
-      async () => {
-        const found = await lookAt(domain, { deadlineMs: queryMs });
-        return found === "waiting" || found === "arriving" ? undefined : found;
-      },
-      { operation: "waiting for the guest to arrive", ...core.limits(options, arrivalMs) },
-    );
+    let at = "waiting" as Whereabouts;
+    const look = async (): Promise<true | undefined> => {
+      at = await lookAt(domain, { deadlineMs: queryMs });
+      // Its source may send the rest by another link.
+      return at === "waiting" || at === "arriving" || at === "lost" ? undefined : true;
+    };
+    const limits = core.limits(options, arrivalMs);
+    await core.until(look, { operation: "waiting for the guest to arrive", ...limits }).catch((error: unknown) => {
+      if (at !== "lost" || !isHyperviseError(error, "DEADLINE_EXCEEDED")) throw error;
+    });
     if (at === "absent") throw new MigrationError("the guest has not arrived", { instance, retryable: false });
     if (!(await domain.isPersistent({ deadlineMs: callMs }))) await defineDomain(core);
     if (at === "lost") await domain.destroyFlags({ deadlineMs: killMs });
+    if (at === "there" && !record.paused) await runOn(core);
     const startedAt = host.clock.now();
     await core.update((state) => ({ ...withMigration(state, undefined), startedAt }));
     core.see({ moving: false });
     await observe(core);
-    if (at === "lost")
-      throw new GuestCrashedError(
-        "the guest was lost in the middle of its migration: a part of its memory is missing",
-        {
-          instance,
-        },
-      );
+    if (at === "there" && isInMemory(core.powerState)) return;
+    core.see({ state: "crashed" });
+    core.emit({ type: "lifecycle", transition: "crashed", cause: "crash", detail: "lost in a migration" });
+    throw new GuestCrashedError("the guest was lost in the middle of its migration", { instance });
   });
   const transition = record.paused ? "paused" : "resumed";
   core.emit({ type: "lifecycle", transition, cause: "self", detail: "migrated" });
+}
+
+/** A guest that stood still while its memory was copied by a tunnel does so here, too. */
+async function runOn({ domain, host }: GuestCore): Promise<void> {
+  const { state, reason } = await domain.getState({ deadlineMs: host.timeouts.callMs });
+  if (state === DomainState.paused && reason === DomainPausedReason.user)
+    await domain.resume({ deadlineMs: host.timeouts.callMs });
 }
 
 /**

@@ -4,6 +4,9 @@ import type { GuestCore } from "../guest-core.js";
 
 const moving = new WeakSet<GuestCore>();
 
+/** Guests that run on their destinations while a part of their memory may still be here. */
+export const followed = new WeakSet<GuestCore>();
+
 /** Whether a call of this process is at it. */
 export function isMoving(core: GuestCore): boolean {
   return moving.has(core);

@@ -1,5 +1,5 @@
 /** How guests get from one libvirt host to another: what an embedder chooses for a host. */
-import { check } from "../../../core/index.js";
+import { InvalidArgumentError, check } from "../../../core/index.js";
 import type { Check } from "../../../core/index.js";
 import type { LibvirtConnectionOptions } from "../../rpc/index.js";
 import type { MigrationTransport } from "../plan/index.js";
@@ -22,6 +22,11 @@ export interface LibvirtMigrationOptions {
   /** The name that this host's certificate bears, where it is not the one by which it is reached. */
   readonly certificateName?: string;
   /**
+   * Memory comes to this host through a connection of the source's daemon to this host's, encrypted as that is, for hosts between which no other leads: without post-copy, without disks
+   * that are not shared, and not to be aborted once it goes. Default false.
+   */
+  readonly tunnel?: boolean;
+  /**
    * `auto` (default): guests run while their memory is copied, but for those under TCG before QEMU 9, which forgets some of what they write meanwhile: they stand still. `running`: all run.
    */
   readonly copy?: LibvirtCopyMode;
@@ -36,6 +41,7 @@ export interface ResolvedLibvirtMigration {
   readonly listenAddress: string | undefined;
   readonly encrypt: boolean;
   readonly certificateName: string | undefined;
+  readonly tunnel: boolean;
   readonly copy: LibvirtCopyMode;
   readonly connection: LibvirtConnectionOptions;
 }
@@ -47,11 +53,19 @@ const shape: Check<Omit<ResolvedLibvirtMigration, "connection">> = check.object(
   listenAddress: check.optional(check.ipAddress()),
   encrypt: check.withDefault(check.boolean(), false),
   certificateName: check.optional(check.string({ max: 253, charset: "ascii" })),
+  tunnel: check.withDefault(check.boolean(), false),
   copy: check.withDefault(check.oneOf(COPY_MODES), "auto" as const),
 }) as unknown as Check<Omit<ResolvedLibvirtMigration, "connection">>;
 
 /** @throws InvalidArgumentError that names the bad option */
 export function resolveMigrationOptions(given: LibvirtMigrationOptions = {}): ResolvedLibvirtMigration {
   const { connection = {}, ...plain } = given;
-  return { ...shape(plain, "options.migration"), connection };
+  const resolved = shape(plain, "options.migration");
+  if (resolved.tunnel && resolved.encrypt)
+    throw new InvalidArgumentError({
+      field: "options.migration.encrypt",
+      value: true,
+      expected: "false with a tunnel, which is encrypted as the daemons' connection is",
+    });
+  return { ...resolved, connection };
 }

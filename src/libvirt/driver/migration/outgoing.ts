@@ -17,6 +17,8 @@ import type {
   MigrationOutcome,
   MigrationPhase,
 } from "../../../driver/index.js";
+import { StallWatch, beginConvergence, converge, downtimeLimit } from "../../../hypervisor/index.js";
+import type { Convergence } from "../../../hypervisor/index.js";
 import { DomainPausedReason, LibvirtError } from "../../rpc/index.js";
 import type { LibvirtClient } from "../../rpc/index.js";
 import type { GuestCore } from "../guest-core.js";
@@ -24,13 +26,13 @@ import type { OutgoingRecord } from "../state/migration-record.js";
 import { depart, settleOutgoing, stay, unsettled } from "./conclude.js";
 import { checkToken, mustStandStill, planDeparture } from "./departure.js";
 import { explained } from "./explain.js";
-import { followPasses, readFigures, tellWhile } from "./figures.js";
+import { followPasses, readFigures } from "./figures.js";
 import { outgoingOf, requireHere, withMigration } from "./guard.js";
 import { isMoving, whileMoving } from "./moving.js";
 import { Nudge } from "./nudge.js";
-import { beginConvergence, converge, downtimeLimit, progressOf } from "./progress.js";
-import type { Convergence, JobFigures } from "./progress.js";
-import { StallWatch } from "./stall.js";
+import { PostcopyLink } from "./postcopy-link.js";
+import { progressOf } from "./progress.js";
+import type { JobFigures } from "./progress.js";
 import { MigrationSteps } from "./steps.js";
 import type { MigrationPlan } from "./steps.js";
 import { hasArrived, openDestination } from "./whereabouts.js";
@@ -100,6 +102,7 @@ class OutgoingMigration {
   #forced: "postcopy" | "pause" | undefined;
   /** False where it is not allowed, or the destination can't. */
   #postcopy: boolean;
+  #tunnel = false;
   /** Set when nobody there can be told to run the guest: its daemon drops what it was brought. */
   #destinationLost: Error | undefined;
   /** True once the choreography knows that the guest may go. */
@@ -119,6 +122,11 @@ class OutgoingMigration {
     this.ended.catch(() => undefined);
   }
 
+  /** libvirt undoes what its daemons do among themselves, and only they know how that ended. */
+  get #mayStop(): boolean {
+    return !this.#handedOver || this.#tunnel;
+  }
+
   run(): Promise<MigrationOutcome> {
     const outcome = this.#run();
     this.#settle(outcome);
@@ -126,7 +134,7 @@ class OutgoingMigration {
   }
 
   async abort(): Promise<void> {
-    if (this.#handedOver) throw tooLate(this.#core);
+    if (!this.#mayStop) throw tooLate(this.#core);
     this.#stop.abort(new AbortedError({ operation: "migrate", instance: this.#core.instance }));
     const outcome = await this.ended.catch(() => "failed" as const);
     if (outcome === "completed") throw tooLate(this.#core);
@@ -159,6 +167,8 @@ class OutgoingMigration {
     const token = checkToken(core, this.#request);
     const plan = await planDeparture(core, token, this.#request);
     const { wasRunning } = plan;
+    this.#postcopy = plan.postcopy;
+    this.#tunnel = token.tunnel;
     const record: OutgoingRecord = {
       role: "source",
       phase: "outgoing",
@@ -180,9 +190,10 @@ class OutgoingMigration {
         signal: deadline.signal,
         deadlineMs: timeouts.callMs,
       });
-      void peer.closed.then(() => this.#loseDestination());
       steps = new MigrationSteps(core, peer, plan);
-      await steps.beginAndPrepare().catch(async (error: unknown) => {
+      const beginning = this.#tunnel ? this.#letGo(record, deadline.signal) : steps.beginAndPrepare();
+      if (!this.#tunnel) void peer.closed.then(() => this.#loseDestination());
+      await beginning.catch(async (error: unknown) => {
         if (!plan.postcopy || !(error instanceof LibvirtError) || deadline.signal.aborted) throw error;
         // A destination whose kernel can't do it refuses the whole.
         await steps?.cancel();
@@ -221,13 +232,13 @@ class OutgoingMigration {
       for (;;) {
         await this.#nudge.wait(clock, timeouts.progressMs, failure === undefined ? signal : undefined);
         if (over || clock.monotonic() > giveUpAt) break;
-        if (failure === undefined && !this.#handedOver && signal.aborted) failure = abortErrorOf(signal, "migrate");
-        if (failure === undefined && !this.#handedOver) failure = this.#destinationLost;
+        if (failure === undefined && this.#mayStop && signal.aborted) failure = abortErrorOf(signal, "migrate");
+        if (failure === undefined && this.#mayStop) failure = this.#destinationLost;
         failure ??= await this.#look(record, signal).then(
           () => undefined,
           (error: unknown) => asError(error),
         );
-        if (failure === undefined || this.#handedOver) continue;
+        if (failure === undefined || !this.#mayStop) continue;
         if (giveUpAt === Number.POSITIVE_INFINITY) giveUpAt = clock.monotonic() + timeouts.cancelMs;
         // Refused as long as libvirt has not begun.
         await this.#core.domain.abortJob({ deadlineMs: timeouts.queryMs }).catch(() => undefined);
@@ -236,7 +247,7 @@ class OutgoingMigration {
       stopListening();
     }
     // Once it may have gone over there is no way back.
-    if (failure !== undefined && !this.#handedOver) throw failure;
+    if (failure !== undefined && this.#mayStop) throw failure;
     await performing;
   }
 
@@ -251,10 +262,10 @@ class OutgoingMigration {
     const figures = await readFigures(this.#core);
     const progress = progressOf(this.#phase, figures ?? {});
     if (figures !== undefined) {
-      const { iteration, diskRemainingBytes } = progress;
+      const { iteration, memoryTransferredBytes, diskTransferredBytes, diskRemainingBytes } = progress;
       if (this.#phase === "disks" && iteration > 0 && diskRemainingBytes === 0) this.#phase = "memory";
       this.#report(figures);
-      if (!this.#handedOver) this.#stall.look(progress);
+      if (this.#mayStop) this.#stall.look(iteration, memoryTransferredBytes, diskTransferredBytes);
     }
     await this.#hasten(record, progress.iteration, progress.memoryRemainingBytes, signal);
   }
@@ -286,7 +297,7 @@ class OutgoingMigration {
   /** libvirt does not wait between the last of the copying and the first of post-copy: the guest is stopped before, and there is no way back afterwards. */
   async #goOver(record: OutgoingRecord, signal: AbortSignal): Promise<void> {
     if (record.wasRunning) await this.#halt();
-    await this.#letGo({ ...record, postcopy: true }, signal);
+    await this.#letGo({ ...record, postcopy: true, token: this.#request.token }, signal);
     try {
       await this.#core.domain.migrateStartPostCopy({ deadlineMs: this.#core.host.timeouts.callMs });
     } catch (error) {
@@ -315,7 +326,8 @@ class OutgoingMigration {
     if (!this.#handedOver) await this.#letGo(record, signal);
     const postcopy = await this.#isPostcopy();
     this.#phase = postcopy ? "postcopy" : "switchover";
-    const now: OutgoingRecord = { ...record, phase: "switchover", ...(postcopy ? { postcopy } : {}) };
+    const { token, bandwidthMiBps = 0 } = this.#request;
+    const now: OutgoingRecord = { ...record, phase: "switchover", ...(postcopy ? { postcopy, token } : {}) };
     if (postcopy) {
       await core.update((state) => withMigration(state, now));
       core.emit({ type: "lifecycle", transition: "postcopyStarted", cause: "self" });
@@ -323,17 +335,23 @@ class OutgoingMigration {
     this.#report((await readFigures(core)) ?? {});
     const finishing = steps.finish(postcopy ? migrationMs : arrivalMs);
     const tell = (figures: JobFigures): void => this.#report(figures);
-    const error = await (postcopy ? tellWhile(core, finishing, this.#nudge, tell) : finishing).then(
+    const link = postcopy ? new PostcopyLink(core, now, { bandwidthMiBps, tell }) : undefined;
+    const error = await (link === undefined ? finishing : link.follow(finishing)).then(
       () => undefined,
       (cause: unknown) => asError(cause),
     );
-    if (error !== undefined && !(await hasArrived(core, record.connectionUri))) throw error;
+    if (error !== undefined && (core.released || !(await this.#hasGone(record, link)))) throw error;
     // Refused where post-copy has failed: what is left of the guest here is of no use to anybody.
     if (error === undefined) await steps.confirm().catch(() => undefined);
     await depart(core, now);
     this.#phase = "completed";
     this.#report({});
     return "completed";
+  }
+
+  /** One that is lost is the destination's, too, which says what has become of it. */
+  async #hasGone({ connectionUri }: OutgoingRecord, link: PostcopyLink | undefined): Promise<boolean> {
+    return link === undefined ? hasArrived(this.#core, connectionUri) : (await link.end()) !== "absent";
   }
 
   /** Whether the guest goes on there without all of its memory. */

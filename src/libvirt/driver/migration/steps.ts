@@ -1,4 +1,4 @@
-/** The five steps of a migration as this driver takes them, over a connection to each daemon: begin, prepare, perform, finish, confirm. */
+/** The five steps of a migration as this driver takes them, over a connection to each daemon: begin, prepare, perform, finish, confirm. Through a tunnel the source's daemon takes all of them. */
 import type { GuestMigrationRequest } from "../../../driver/index.js";
 import type { DomainMigrateFlags, LibvirtClient, TypedParameterInput } from "../../rpc/index.js";
 import type { GuestCore } from "../guest-core.js";
@@ -17,6 +17,8 @@ export interface MigrationPlan {
   readonly xml: string;
   readonly persistentXml: string;
   readonly postcopy: boolean;
+  /** The guest runs on the destination already, and the link by which the rest of its memory came has broken. */
+  readonly resume?: boolean;
 }
 
 /** From one step to the next; libvirt's own. */
@@ -25,11 +27,20 @@ type Cookie = Uint8Array;
 const NO_COOKIE: Cookie = new Uint8Array(0);
 
 /** What libvirt is told of a migration. Pure. */
-export function migrationFlags({ token, request, targets, postcopy, wasRunning }: MigrationPlan): readonly Flag[] {
+export function migrationFlags({
+  token,
+  request,
+  targets,
+  postcopy,
+  wasRunning,
+  resume,
+}: MigrationPlan): readonly Flag[] {
   return [
     "live",
     // Whatever it finds permanent there has been let run, or is about to be.
     "persistDest",
+    // Of libvirt's own way, in which the daemons take all steps, a tunnel is a part.
+    ...(token.tunnel ? (["peer2peer", "tunnelled"] as const) : []),
     // Nobody else may change the guest between two steps, and what is begun ends with the connection.
     "changeProtection",
     // Whether disks are on shared storage has been found out, by a file; libvirt guesses by the kind of file system.
@@ -38,6 +49,7 @@ export function migrationFlags({ token, request, targets, postcopy, wasRunning }
     ...(targets.length === 0 ? [] : (["nonSharedDisk"] as const)),
     ...(request.autoConverge ? (["autoConverge"] as const) : []),
     ...(postcopy ? (["postcopy"] as const) : []),
+    ...(resume === true ? (["postcopyResume"] as const) : []),
     ...(token.encrypt ? (["tls"] as const) : []),
   ];
 }
@@ -97,18 +109,20 @@ export class MigrationSteps {
     this.#dataUri = uriOut === undefined || uriOut === "" ? this.#plan.token.dataUri : uriOut;
   }
 
-  /** Source: copies disks and memory. Resolves when the guest stands still here and the destination has it all, or the rest follows by post-copy. */
+  /** Source: copies disks and memory. Resolves when the guest stands still here and the destination has it all, or the rest follows by post-copy; through a tunnel, when it runs there. */
   async perform(deadlineMs: number): Promise<void> {
+    const { xml, persistentXml, token } = this.#plan;
     this.#performing = true;
     try {
       this.#cookie = await this.#core.domain.migratePerform3Params(
         {
           ...this.#parameters,
-          persistent_xml: this.#plan.persistentXml,
+          ...(token.tunnel ? { destination_xml: xml } : {}),
+          persistent_xml: persistentXml,
           ...(this.#dataUri === undefined ? {} : { migrate_uri: this.#dataUri }),
         },
         this.#cookie,
-        { flags: this.#flags, deadlineMs },
+        { flags: this.#flags, deadlineMs, ...(token.tunnel ? { dconnuri: token.connectionUri } : {}) },
       );
     } finally {
       this.#performing = false;
@@ -117,6 +131,7 @@ export class MigrationSteps {
 
   /** Destination: lets the guest run. From when this is called nobody but the destination knows whose it is. */
   async finish(deadlineMs: number): Promise<void> {
+    if (this.#plan.token.tunnel) return;
     const { name } = this.#core.definition;
     const { cookieOut } = await this.#peer.domainMigrateFinish3Params({ destination_name: name }, this.#cookie, 0, {
       flags: this.#flags,
@@ -127,6 +142,7 @@ export class MigrationSteps {
 
   /** Source: lets go of the guest. */
   async confirm(): Promise<void> {
+    if (this.#plan.token.tunnel) return;
     const { domain, host } = this.#core;
     await domain.migrateConfirm3Params({}, this.#cookie, 0, {
       flags: this.#flags,
@@ -138,7 +154,8 @@ export class MigrationSteps {
   async cancel(): Promise<void> {
     const { domain, host, definition } = this.#core;
     const limits = { deadlineMs: host.timeouts.cancelMs };
-    if (this.#prepared) await dropWaiting(this.#peer, definition.name, limits);
+    // One that runs there waits for the rest of its memory for as long as it takes.
+    if (this.#prepared && this.#plan.resume !== true) await dropWaiting(this.#peer, definition.name, limits);
     if (!this.#begun || this.#performing) return;
     await domain.migrateConfirm3Params({}, NO_COOKIE, 1, { flags: this.#flags, ...limits }).catch(() => undefined);
   }

@@ -2,9 +2,9 @@
 import { createHash } from "node:crypto";
 import { InvalidArgumentError, check } from "../../../core/index.js";
 import type { Check, JsonObject } from "../../../core/index.js";
-import { MigrationPreCheckError } from "../../../driver/index.js";
-import type { GuestDefinition, GuestDisk, GuestNic } from "../../../driver/index.js";
-import { VIRT_TYPES, guestDefinitionCheck } from "../plan/index.js";
+import type { GuestDefinition } from "../../../driver/index.js";
+import { guestDefinitionCheck } from "../../../hypervisor/index.js";
+import { VIRT_TYPES } from "../plan/index.js";
 import type { VirtType } from "../plan/index.js";
 import { connectionUriCheck } from "./connection-uri.js";
 
@@ -19,6 +19,8 @@ export interface MigrationToken {
   readonly listenAddress?: string;
   readonly encrypt: boolean;
   readonly certificateName?: string;
+  /** Memory comes through a connection between the two daemons. */
+  readonly tunnel: boolean;
   /** Ids of the disks that are copied. */
   readonly copyDisks: readonly string[];
   /** Of what the guest has there: see {@link fingerprintOf}. */
@@ -35,6 +37,8 @@ export interface GuestDescription {
   /** libvirt's full name of the machine. */
   readonly machineType?: string;
   readonly generationId?: string;
+  /** Its serial consoles listen on TCP ports. */
+  readonly tcpConsoles?: boolean;
   /** The CPU that the guest has, as a document of libvirt's; absent where hosts need not be alike for it. */
   readonly cpu?: string;
 }
@@ -49,6 +53,7 @@ const tokenCheck: Check<MigrationToken> = check.object({
   listenAddress: check.optional(check.ipAddress()),
   encrypt: check.boolean(),
   certificateName: check.optional(check.string({ max: 253, charset: "ascii" })),
+  tunnel: check.boolean(),
   copyDisks: check.array(check.string({ max: 255 }), { max: 256 }),
   fingerprint: check.string({ max: 64, charset: "name" }),
   xml: check.string({ max: 1_048_576, charset: "text" }),
@@ -60,6 +65,7 @@ const descriptionCheck: Check<GuestDescription> = check.object({
   virtType: check.oneOf(VIRT_TYPES),
   machineType: check.optional(check.string({ max: 64, pattern: /^[A-Za-z0-9_.-]+$/, expected: "a machine type" })),
   generationId: check.optional(check.uuid()),
+  tcpConsoles: check.optional(check.boolean()),
   cpu: check.optional(check.string({ max: 65_536, charset: "text" })),
 });
 
@@ -87,33 +93,4 @@ export function fingerprintOf({ vcpus, memoryMiB, disks, nics }: GuestDefinition
   return createHash("sha256")
     .update(JSON.stringify([vcpus, memoryMiB, ids(disks), ids(nics)]))
     .digest("hex");
-}
-
-/**
- * The definition under which a guest is received: its hardware as on the source, what the host gives it as on the destination. Pure.
- * @throws MigrationPreCheckError when the two don't describe one guest
- */
-export function receivedDefinition(here: GuestDefinition, there: GuestDefinition): GuestDefinition {
-  if (there.uuid !== here.uuid || there.name !== here.name) throw unlike(here, "its name");
-  if (here.disks.length !== there.disks.length) throw unlike(here, "the number of its disks");
-  if (here.nics.length !== there.nics.length) throw unlike(here, "the number of its NICs");
-  const disks = there.disks.map((disk): GuestDisk => {
-    const own = here.disks.find(({ id }) => id === disk.id);
-    if (own === undefined) throw unlike(here, `disk ${disk.id}`);
-    const { source: _, ...rest } = disk;
-    return own.source === undefined ? rest : { ...rest, source: own.source };
-  });
-  const nics = there.nics.map((nic): GuestNic => {
-    const own = here.nics.find(({ id }) => id === nic.id);
-    if (own === undefined) throw unlike(here, `NIC ${nic.id}`);
-    return { ...nic, backend: own.backend };
-  });
-  const { kernel: _, ...rest } = there;
-  return { ...rest, ...(here.kernel === undefined ? {} : { kernel: here.kernel }), disks, nics };
-}
-
-function unlike({ uuid, name }: GuestDefinition, what: string): MigrationPreCheckError {
-  return new MigrationPreCheckError(`the destination knows the guest otherwise than the source: ${what} differs`, {
-    instance: { uuid, name },
-  });
 }

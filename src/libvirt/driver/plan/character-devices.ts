@@ -1,28 +1,45 @@
 /** Consoles, serial ports and channels of QEMU guests. Pure. */
-import type { LibvirtXml } from "../../xml/index.js";
+import type { CharacterBackend, LibvirtXml } from "../../xml/index.js";
 import { channelXml, serialXml } from "../../xml/index.js";
 import { deviceAlias } from "./device-alias.js";
 import { isX86 } from "./plan-context.js";
 import type { PlanContext } from "./plan-context.js";
-import { unsupported } from "./refuse.js";
+import { invalid, unsupported } from "./refuse.js";
 
 export const AGENT_CHANNEL = "org.qemu.guest_agent.0";
 const SPICE_CHANNEL = "com.redhat.spice.0";
 
-/** The guest's console, whose log is kept, and the ports beside it: pseudo terminals, which `domainOpenConsole` opens by their aliases. */
+/** Of the four that a PC has, one stays a pseudo terminal. */
+const MAX_TCP_PORTS = 3;
+
+/**
+ * The guest's console, whose log is kept, and the ports beside it: pseudo terminals, which `domainOpenConsole` opens by their aliases; or TCP ports, with one pseudo terminal
+ * after them where the machine has room for it.
+ */
 export function planSerialPorts(context: PlanContext): readonly LibvirtXml.DomainConsole[] {
   const { hardware, options } = context;
-  const { extraSerialPorts = 0 } = hardware;
-  if (extraSerialPorts > 0 && !isX86(context))
-    throw unsupported("hardware.extraSerialPorts", "this machine has one serial port");
-  const { consoleLogPath } = options;
-  return Array.from({ length: extraSerialPorts + 1 }, (_, port) => ({
+  const { consoleLogPath, serialConsole } = options;
+  const wanted = 1 + (hardware.extraSerialPorts ?? 0);
+  if (wanted > 1 && !isX86(context)) throw unsupported("hardware.extraSerialPorts", "this machine has one serial port");
+  const backends =
+    serialConsole === undefined ? new Array<undefined>(wanted).fill(undefined) : listeners(context, wanted);
+  return backends.map((backend, port) => ({
     ...serialXml({
       port,
+      backend,
       ...(port === 0 && consoleLogPath !== undefined ? { log: { file: consoleLogPath, append: true } } : {}),
     }),
     alias: { name: serialAlias(port) },
   }));
+}
+
+function listeners(context: PlanContext, wanted: number): readonly (CharacterBackend | undefined)[] {
+  const { address: host = "", ports = [] } = context.options.serialConsole ?? {};
+  if (wanted > MAX_TCP_PORTS)
+    throw unsupported("hardware.extraSerialPorts", `a guest has at most ${MAX_TCP_PORTS} serial consoles on TCP ports`);
+  if (ports.length !== wanted) throw invalid("options.serialConsole.ports", ports.length, `${wanted} ports`);
+  const listening = ports.map((port): CharacterBackend => ({ tcp: { host, port }, listen: true }));
+  return isX86(context) ? [...listening, undefined] : listening;
 }
 
 /** Alias of a serial port; 0 is the console. */

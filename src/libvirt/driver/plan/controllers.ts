@@ -1,4 +1,5 @@
 /** What a QEMU guest's devices hang on, as far as libvirt's own choice is not ours. Pure. */
+import type { GuestDevice } from "../../../driver/index.js";
 import type { LibvirtXml } from "../../xml/index.js";
 import { defined } from "./defined.js";
 import type { PlanContext } from "./plan-context.js";
@@ -8,6 +9,11 @@ const DEFAULT_SPARE_PORTS = 8;
 /** Eight ports to a slot of the root bus, and some slots have other uses. */
 const MAX_PORTS = 96;
 const SCSI_MODELS = { "virtio-scsi": "virtio-scsi", lsi: "lsilogic", megasas: "lsisas1078" } as const;
+
+/** Whether a device takes a place on the guest's PCI bus. */
+export function takesPciPlace({ type }: Pick<GuestDevice, "type">): boolean {
+  return type === "pciHost" || type === "mediated" || type === "mediatedOfType";
+}
 
 /** The elements `<controller>`. */
 export function planControllers(context: PlanContext): readonly LibvirtXml.DomainController[] {
@@ -48,7 +54,7 @@ function expansionCards({ definition, hardware }: PlanContext): number {
     vsock !== undefined,
     memory?.hotplug === "virtio-mem",
   ];
-  const cards = devices.filter(({ type }) => type === "pciHost" || type === "mediated").length;
+  const cards = devices.filter(takesPciPlace).length;
   const disksOnPci = disks.filter(({ bus }) => bus === "virtio").length;
   return parts.filter(Boolean).length + cards + disksOnPci + nics.length + filesystems.length;
 }

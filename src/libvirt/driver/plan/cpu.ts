@@ -108,12 +108,14 @@ function numaCell(context: PlanContext, cell: GuestNumaCell, id: number): Libvir
     cpus: cell.vcpus.length === 0 ? undefined : cpuSetText(cell.vcpus),
     memory: cell.memoryMiB * KIB_PER_MIB,
     unit: "KiB",
-    memAccess: needsSharedMemory(context.hardware) ? "shared" : undefined,
+    memAccess: needsSharedMemory(context.definition) ? "shared" : undefined,
   });
 }
 
-function tuning({ hardware, platform }: PlanContext): LibvirtXml.DomainCputune | undefined {
-  const { vcpus = [], emulator = [], ioThreads = [] } = hardware.cpu?.pinning ?? {};
+function tuning(context: PlanContext): LibvirtXml.DomainCputune | undefined {
+  const { hardware, platform } = context;
+  const { vcpus = [], ioThreads = [] } = hardware.cpu?.pinning ?? {};
+  const emulator = emulatorCpus(context, vcpus);
   const { cpuShares: shares, cpuPeriod: period, cpuQuota: quota } = platform;
   if ((period === undefined) !== (quota === undefined))
     throw invalid("platform.libvirt.cpuQuota", quota, "there if and only if cpuPeriod is");
@@ -129,8 +131,46 @@ function tuning({ hardware, platform }: PlanContext): LibvirtXml.DomainCputune |
     vcpupin: vcpupin.length === 0 ? undefined : vcpupin,
     emulatorpin: emulator.length === 0 ? undefined : { cpuset: cpuSetText(emulator) },
     iothreadpin: iothreadpin.length === 0 ? undefined : iothreadpin,
+    vcpusched: scheduling(context, vcpus),
   });
   return Object.keys(parts).length === 0 ? undefined : parts;
+}
+
+/** A guest with CPUs of its own is not to disturb others: all of its threads stay on them, or on those that are there for such threads. */
+function emulatorCpus(
+  { hardware, platform, options, family }: PlanContext,
+  vcpus: readonly (readonly number[])[],
+): readonly number[] {
+  const { emulatorThreads } = platform;
+  const field = "platform.libvirt.emulatorThreads";
+  const own = hardware.cpu?.pinning?.emulator;
+  if (own !== undefined && emulatorThreads !== undefined)
+    throw invalid(field, emulatorThreads, "absent where hardware.cpu.pinning.emulator says it");
+  if (emulatorThreads !== undefined && family !== "qemu") throw unsupported(field, "only QEMU guests have it");
+  if (own !== undefined) return own;
+  const taken = vcpus.flat();
+  if (emulatorThreads !== "isolate") return family === "qemu" ? taken : [];
+  const free = (options.sharedCpus ?? []).filter((cpu) => !taken.includes(cpu));
+  if (free.length === 0)
+    throw invalid(field, emulatorThreads, "share, unless options.sharedCpus has CPUs that no vCPU is pinned to");
+  return free;
+}
+
+function scheduling(
+  { platform, family, definition, hardware }: PlanContext,
+  pins: readonly (readonly number[])[],
+): LibvirtXml.DomainCputune["vcpusched"] {
+  const { realtime } = platform;
+  if (realtime === undefined) return undefined;
+  const field = "platform.libvirt.realtime";
+  if (family !== "qemu") throw unsupported(field, "only QEMU guests have it");
+  const most = hardware.cpu?.maxVcpus ?? definition.vcpus;
+  const { vcpus, scheduler = "fifo", priority = 1 } = realtime;
+  vcpus.forEach((vcpu, index) => {
+    if (vcpu >= most || (pins[vcpu] ?? []).length === 0)
+      throw invalid(`${field}.vcpus[${index}]`, vcpu, "the number of a vCPU that is pinned");
+  });
+  return [{ vcpus: cpuSetText(vcpus), scheduler, priority }];
 }
 
 /** Where the memory of the guest's nodes comes from. */

@@ -34,12 +34,8 @@ const BUSES: { readonly [F in DomainFamily]: Readonly<Partial<Record<DiskBus, Bu
     ide: { bus: "ide", prefix: "hd" },
   },
   xenPv: { virtio: { bus: "xen", prefix: "xvd" } },
-  parallels: {
-    scsi: { bus: "scsi", prefix: "sd" },
-    sata: { bus: "sata", prefix: "sd" },
-    ide: { bus: "ide", prefix: "hd" },
-    virtio: { bus: "virtio", prefix: "vd" },
-  },
+  parallels: { scsi: { bus: "scsi", prefix: "sd" }, ide: { bus: "ide", prefix: "hd" } },
+  parallelsCt: { scsi: { bus: "scsi", prefix: "sd" }, ide: { bus: "ide", prefix: "hd" } },
   uml: { virtio: { bus: "uml", prefix: "ubd" } },
 };
 const OUR_PREFIX = /^(?:vd|sd|hd|fd|nvme)/;
@@ -71,7 +67,8 @@ export function planDisk(context: PlanContext, disk: GuestDisk, boot: BootOrder,
     readonly: disk.readOnly ? true : undefined,
     shareable: disk.shareable ? true : undefined,
     serial: serialOf(disk, field),
-    boot: boot.of(disk.bootIndex),
+    // Others know an order of kinds of devices alone, which the domain itself has.
+    boot: family === "qemu" ? boot.of(disk.bootIndex) : undefined,
     alias: family === "qemu" ? { name: deviceAlias("disk", disk.id) } : undefined,
     address: family === "qemu" && disk.bus === "scsi" ? scsiAddress(context, disk, field) : undefined,
   });
@@ -83,11 +80,12 @@ export function diskTarget(family: DomainFamily, { bus, deviceName }: Pick<Guest
   return family === "uml" ? umlName(dev) : dev;
 }
 
-function busOf({ family, facts, host }: PlanContext, { bus }: GuestDisk, field: string): BusRule {
+function busOf({ family, facts, host, machine }: PlanContext, { bus }: GuestDisk, field: string): BusRule {
   const rule = BUSES[family][bus];
   if (rule === undefined)
     throw unsupported(`${field}.bus`, `libvirt's ${host.virtType} guests have no disks on ${bus}`);
-  if (family === "qemu" && rule.bus !== undefined && !offers(facts, "disk", "bus", rule.bus))
+  const missing = (bus === "ide" && machine !== "pc") || (bus === "fdc" && machine === "virt");
+  if (family === "qemu" && rule.bus !== undefined && (missing || !offers(facts, "disk", "bus", rule.bus)))
     throw unsupported(`${field}.bus`, `this machine has no disks on ${bus}`);
   return rule;
 }
@@ -101,8 +99,22 @@ function checkDisk({ family }: PlanContext, disk: GuestDisk, field: string): voi
   if (source === undefined && deviceType === "disk") throw invalid(`${field}.source`, undefined, "a source");
   if (source !== undefined && shareable && source.format !== "raw")
     throw invalid(`${field}.source.format`, source.format, "raw for a disk that several guests have open");
+  if (family === "qemu") refuseForQemu(disk, field);
   if (family === "qemu" || disk.tuning === undefined) return;
   throw unsupported(`${field}.tuning`, "only QEMU guests have it");
+}
+
+/** Of drives that a machine has few of. */
+const FEW_DRIVES: Readonly<Partial<Record<DiskBus, { readonly names: RegExp; readonly expected: string }>>> = {
+  fdc: { names: /^fd[ab]$/, expected: "fda or fdb: a machine has two floppy drives" },
+  ide: { names: /^hd[a-d]$/, expected: "hda to hdd: a machine has four IDE drives" },
+};
+
+function refuseForQemu({ bus, deviceType, deviceName, readOnly }: GuestDisk, field: string): void {
+  const few = FEW_DRIVES[bus];
+  if (few !== undefined && !few.names.test(deviceName)) throw invalid(`${field}.deviceName`, deviceName, few.expected);
+  if (readOnly && deviceType === "disk" && (bus === "ide" || bus === "sata"))
+    throw unsupported(`${field}.readOnly`, `QEMU's disks on ${bus} can be written`);
 }
 
 function serialOf({ serial }: GuestDisk, field: string): string | undefined {
@@ -115,14 +127,22 @@ function driverOf(context: PlanContext, disk: GuestDisk, field: string): Libvirt
   const { family } = context;
   const type = disk.source?.format ?? "raw";
   if (family === "lxc") {
-    if (type !== "raw" || disk.source?.type !== "block")
-      throw unsupported(`${field}.source`, "beside its root a container has raw block devices alone");
-    return undefined;
+    if (type !== "raw" || (disk.source?.type !== "block" && disk.source?.type !== "file"))
+      throw unsupported(`${field}.source`, "beside its root a container has raw block devices and raw files alone");
+    // Files come by loop devices, which libvirt makes for containers that it starts.
+    return disk.source.type === "file" ? { name: "loop", type } : undefined;
   }
   if (family === "xenHvm" || family === "xenPv") return { name: "qemu", type };
-  if (family === "uml") return undefined;
-  if (family === "parallels") {
-    if (type !== "raw" || disk.source?.type !== "block")
+  if (family === "uml") {
+    if (type !== "raw") throw unsupported(`${field}.source.format`, "User Mode Linux has raw disks alone");
+    return undefined;
+  }
+  if (family === "parallels" || family === "parallelsCt") {
+    const own = disk.deviceType === "disk" && disk.source?.type !== "block";
+    if (
+      own ||
+      (disk.source !== undefined && (type !== "raw" || (disk.source.type !== "file" && disk.source.type !== "block")))
+    )
       throw unsupported(`${field}.source`, "Virtuozzo's guests have disks of its own format, or block devices");
     return { type: "raw" };
   }
@@ -144,18 +164,23 @@ function driverOf(context: PlanContext, disk: GuestDisk, field: string): Libvirt
   });
 }
 
-/** Past the host's page cache, so that a guest can migrate and nothing is kept twice; where files can't be opened so, through it with each write on the disk. */
-function cacheOf({ host }: PlanContext, disk: GuestDisk, field: string): LibvirtXml.DomainDiskDriver["cache"] {
-  const wish = disk.tuning?.cache;
-  const isFile = disk.source?.type === "file";
-  const direct = host.directIo || !isFile;
-  if (wish !== undefined) {
-    if (!direct && (disk.tuning?.aio === "native" || wish === "directsync"))
-      throw unsupported(`${field}.tuning.cache`, "files of this host can't be opened past its page cache");
-    return wish === "none" && !direct ? "writethrough" : wish;
-  }
-  if (disk.source === undefined) return undefined;
-  return direct || disk.shareable ? "none" : "writethrough";
+/** Unless somebody says another: past the host's page cache, so that a guest can migrate and nothing is kept twice; where files can't be opened so, through it with each write on the disk. */
+function cacheOf({ host, options }: PlanContext, disk: GuestDisk, field: string): LibvirtXml.DomainDiskDriver["cache"] {
+  const { cacheModes = {}, indirectDisks = [] } = options;
+  const { source, shareable, tuning = {} } = disk;
+  if (source === undefined) return tuning.cache;
+  const place = source.type === "file" || source.type === "block" ? source.type : "network";
+  // What several hosts write must not be in the cache of one.
+  const usual = shareable ? "none" : (cacheModes[place] ?? "none");
+  const wish = tuning.cache ?? usual;
+  const direct = place !== "file" || (host.directIo && !indirectDisks.includes(disk.id));
+  if (direct || shareable || (wish !== "none" && wish !== "directsync")) return wish;
+  if (tuning.aio === "native" || tuning.cache === "directsync")
+    throw unsupported(
+      `${field}.tuning.${tuning.aio === "native" ? "aio" : "cache"}`,
+      "files of this host can't be opened past its page cache",
+    );
+  return "writethrough";
 }
 
 const LIMIT_NAMES = {

@@ -1,10 +1,10 @@
 /** A QEMU guest's clock, and what its machine and hypervisor tell it of themselves. Pure. */
 import type { LibvirtXml } from "../../xml/index.js";
-import { defined } from "./defined.js";
+import { defined, onOff } from "./defined.js";
 import { hasFeature } from "./host-facts.js";
 import { isX86 } from "./plan-context.js";
 import type { PlanContext } from "./plan-context.js";
-import { unsupported } from "./refuse.js";
+import { invalid, unsupported } from "./refuse.js";
 
 const ON = { state: "on" } as const;
 /** How often Windows tries a lock before it gives its vCPU away. */
@@ -13,12 +13,23 @@ const HYPERV = ["relaxed", "vapic", "vpindex", "runtime", "synic", "stimer", "fr
 
 /** The element `<features>`. */
 export function planFeatures(context: PlanContext): LibvirtXml.DomainFeatures {
-  const { hardware, facts, platform } = context;
-  const hyperv = hardware.clock?.hyperv === true ? hypervFeatures(context) : undefined;
+  const { hardware, facts, platform, guest, host } = context;
+  const hyperv = wantsHyperv(context) ? hypervFeatures(context) : undefined;
+  const { hideHypervisor, pmu, translationCacheMiB: cache } = platform;
+  if (hideHypervisor === true && (host.virtType !== "kvm" || !isX86(context)))
+    throw unsupported("platform.libvirt.hideHypervisor", "it needs KVM on an x86 machine");
+  if (cache !== undefined && host.virtType !== "qemu")
+    throw unsupported("platform.libvirt.translationCacheMiB", "KVM translates nothing");
+  if (pmu !== undefined && host.virtType !== "kvm" && guest.arch !== "aarch64")
+    throw unsupported("platform.libvirt.pmu", "it needs KVM");
   return defined<LibvirtXml.DomainFeatures>({
-    acpi: true,
+    // Without UEFI an ARM machine is described to its kernel by another table.
+    acpi: isX86(context) || context.definition.firmware === "uefi" ? true : undefined,
     apic: isX86(context) ? {} : undefined,
     hyperv,
+    kvm: hideHypervisor === true ? { hidden: ON } : undefined,
+    pmu: pmu === undefined ? undefined : { state: onOff(pmu) },
+    tcg: cache === undefined ? undefined : { "tb-cache": { unit: "MiB", $text: cache } },
     smm: hardware.uefi?.secureBoot === true ? { state: "on" } : undefined,
     // With it the guest's crash kernel can be read from a dump of its memory.
     vmcoreinfo: hasFeature(facts, "vmcoreinfo") === true ? ON : undefined,
@@ -26,10 +37,20 @@ export function planFeatures(context: PlanContext): LibvirtXml.DomainFeatures {
   });
 }
 
+/** Windows is given what the host has of it, without being asked; who asks is told that it can't be had. */
+function wantsHyperv(context: PlanContext): boolean {
+  const { hardware, platform, host } = context;
+  const known = hasFeature(context.facts, "hyperv") ?? true;
+  const usual = platform.guestSystem === "windows" && host.virtType === "kvm" && isX86(context) && known;
+  return hardware.clock?.hyperv ?? usual;
+}
+
 function hypervFeatures(context: PlanContext): LibvirtXml.DomainFeaturesHyperv {
   const { host, facts } = context;
   if (host.virtType !== "kvm" || !isX86(context))
     throw unsupported("hardware.clock.hyperv", "it needs KVM on an x86 machine");
+  if (hasFeature(facts, "hyperv") === false)
+    throw unsupported("hardware.clock.hyperv", "this host's KVM has nothing of it");
   const known = facts?.features["hyperv"]?.enums["features"];
   const has = (name: string): boolean => known?.includes(name) ?? true;
   return {
@@ -38,14 +59,18 @@ function hypervFeatures(context: PlanContext): LibvirtXml.DomainFeaturesHyperv {
   };
 }
 
-/** The element `<clock>`. Windows reads time from its hypervisor; other guests by timers that make up for what they missed. */
+/** The element `<clock>`. Windows keeps local time and reads time from its hypervisor; other guests by timers that make up for what they missed. */
 export function planClock(context: PlanContext): LibvirtXml.DomainClock {
-  const { base = "utc", driftFix = "slew", hyperv = false } = context.hardware.clock ?? {};
+  const { platform, host } = context;
+  const system = platform.guestSystem ?? "other";
+  const { base = system === "windows" ? "localtime" : "utc", driftFix = "slew" } = context.hardware.clock ?? {};
+  const reads = host.virtType === "kvm" && system !== "other";
   const timers: LibvirtXml.DomainClockTimer[] = [
     { name: "rtc", tickpolicy: driftFix === "slew" ? "catchup" : "delay" },
     { name: "pit", tickpolicy: "delay" },
     { name: "hpet", present: "no" },
-    ...(hyperv ? [{ name: "hypervclock", present: "yes" }] : []),
+    ...(reads ? [{ name: "kvmclock", present: system === "linux" ? "yes" : "no" }] : []),
+    ...(wantsHyperv(context) ? [{ name: "hypervclock", present: "yes" }] : []),
   ];
   return { offset: base, ...(isX86(context) ? { timer: timers } : {}) };
 }
@@ -61,6 +86,8 @@ export function planLaunchSecurity({
   if (launchSecurity === undefined) return undefined;
   const { type, kernelHashes } = launchSecurity;
   const field = "platform.libvirt.launchSecurity";
+  if (kernelHashes === true && definition.kernel === undefined)
+    throw invalid(`${field}.kernelHashes`, kernelHashes, "absent or false without a kernel");
   const types = facts?.features["launchSecurity"]?.enums["sectype"];
   const known = types === undefined ? hasFeature(facts, "sev") : types.includes(type);
   if (host.virtType !== "kvm" || known === false) throw unsupported(field, `this host has no ${type}`);

@@ -2,13 +2,15 @@
 import type { DomainXml, LibvirtXml } from "../../xml/index.js";
 import { defined } from "./defined.js";
 import type { PlanContext } from "./plan-context.js";
-import { unsupported } from "./refuse.js";
+import { invalid, unsupported } from "./refuse.js";
 
 /** The element `<os>` of a QEMU guest. */
 export function planBoot(context: PlanContext): LibvirtXml.DomainOs {
   const { definition, hardware, guest, machine, machineType } = context;
   const { kernel, disks, nics } = definition;
   const { bootMenuMs = 0, smbios } = hardware;
+  if (definition.firmware === "bios" && context.platform.statelessFirmware === true)
+    throw invalid("platform.libvirt.statelessFirmware", true, "absent, but for firmware uefi");
   if (definition.firmware === "bios" && machine === "virt" && kernel === undefined)
     throw unsupported("firmware", "this machine has no BIOS: uefi, or a kernel");
   const ordered = [...disks, ...nics].some(({ bootIndex }) => bootIndex !== undefined);
@@ -30,13 +32,16 @@ export function kernelParts({ definition }: PlanContext): Pick<LibvirtXml.Domain
   return defined({ kernel: kernelPath, initrd, cmdline: cmdline === "" ? undefined : cmdline });
 }
 
-function uefi({ hardware, options, facts, machine }: PlanContext): Partial<LibvirtXml.DomainOs> {
+function uefi({ hardware, options, facts, machine, platform }: PlanContext): Partial<LibvirtXml.DomainOs> {
   const { secureBoot = false, codePath, variablesTemplatePath } = hardware.uefi ?? {};
   if (secureBoot && machine !== "q35")
     throw unsupported("hardware.uefi.secureBoot", `a ${machine} machine can't have it`);
   if (secureBoot && facts?.secureBoot === false)
     throw unsupported("hardware.uefi.secureBoot", "this host has no UEFI firmware with secure boot");
   const { nvramPath } = options;
+  const { statelessFirmware: stateless = false } = platform;
+  if (stateless && (codePath !== undefined || secureBoot))
+    throw invalid("platform.libvirt.statelessFirmware", stateless, "absent with secure boot or firmware of one's own");
   if (codePath !== undefined) {
     return {
       loader: defined<LibvirtXml.DomainOsLoader>({
@@ -59,7 +64,8 @@ function uefi({ hardware, options, facts, machine }: PlanContext): Partial<Libvi
         { enabled, name: "secure-boot" },
       ],
     },
-    ...(nvramPath === undefined ? {} : { nvram: { $text: nvramPath } }),
+    ...(stateless ? { loader: { stateless: "yes" } } : {}),
+    ...(nvramPath === undefined || stateless ? {} : { nvram: { $text: nvramPath } }),
   };
 }
 
@@ -67,7 +73,7 @@ function uefi({ hardware, options, facts, machine }: PlanContext): Partial<Libvi
 export function planSysinfo({ definition, hardware, options }: PlanContext): DomainXml["sysinfo"] {
   const { bios, system, baseBoard, chassis, oemStrings } = hardware.smbios ?? {};
   const { machineSerial: serial = definition.uuid } = options;
-  const chosen = { serial, ...system };
+  const chosen = { ...(serial === false ? {} : { serial }), ...system };
   return [
     defined<LibvirtXml.DomainSysinfo>({
       type: "smbios",

@@ -51,8 +51,22 @@ export function planGraphics(context: PlanContext): readonly LibvirtXml.DomainGr
   ];
 }
 
-function vncXml(vnc: GuestVnc, { facts, options }: PlanContext): LibvirtXml.DomainGraphics {
+/** What only QEMU's consoles have. */
+function refuseForOthers({ address, passwordRequired, tlsDirectory, keymap }: GuestVnc, { family }: PlanContext): void {
+  if (family === "qemu") return;
+  if (address === undefined)
+    throw unsupported("hardware.vnc", "only QEMU's consoles listen on sockets: it wants an address");
+  // An empty password would let everybody in there.
+  if (passwordRequired === true) throw unsupported("hardware.vnc.passwordRequired", "only QEMU guests have it");
+  if (tlsDirectory !== undefined) throw unsupported("hardware.vnc.tlsDirectory", "only QEMU guests have it");
+  if (family === "parallels" && keymap !== undefined && keymap !== "en-us")
+    throw unsupported("hardware.vnc.keymap", "Virtuozzo knows en-us alone");
+}
+
+function vncXml(vnc: GuestVnc, context: PlanContext): LibvirtXml.DomainGraphics {
+  const { facts, options } = context;
   const { tlsDirectory, verifyClients = false, keymap } = vnc;
+  refuseForOthers(vnc, context);
   if (!offers(facts, "graphics", "type", "vnc")) throw unsupported("hardware.vnc", "this host's QEMU has no VNC");
   if (tlsDirectory !== undefined && tlsDirectory !== options.vncTlsDirectory)
     throw otherPlace("hardware.vnc.tlsDirectory", options.vncTlsDirectory);

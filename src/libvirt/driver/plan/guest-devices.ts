@@ -15,18 +15,24 @@ export type PlannedDevice =
 
 /** The element of a device of the guest's. @throws NotSupportedError */
 export function planDevice(
-  { host, family }: Pick<PlanContext, "host" | "family">,
+  { host, family, options }: Pick<PlanContext, "host" | "family" | "options">,
   device: GuestDevice,
   field: string,
 ): PlannedDevice {
   if (family !== "qemu") throw unsupported(field, `libvirt's ${host.virtType} guests are not given devices`);
   const alias = { name: deviceAlias("device", device.id) };
   if (device.type === "usbInput") return { kind: "input", xml: { type: device.model, bus: "usb", alias } };
-  return { kind: "hostdev", xml: { ...hostDeviceXml(hostDevice(device)), alias } };
+  if (device.type !== "mediatedOfType")
+    return { kind: "hostdev", xml: { ...hostDeviceXml(hostDevice(device)), alias } };
+  const uuid = options.mediatedUuids?.[device.id];
+  if (uuid === undefined) throw unsupported(field, `no mediated device of type ${device.mdevType} is handed out`);
+  return { kind: "hostdev", xml: { ...hostDeviceXml({ device: { mediated: uuid } }), alias } };
 }
 
 /** PCI functions are taken from their driver and given back by libvirt. */
-function hostDevice(device: Exclude<GuestDevice, { readonly type: "usbInput" }>): Parameters<typeof hostDeviceXml>[0] {
+function hostDevice(
+  device: Exclude<GuestDevice, { readonly type: "usbInput" | "mediatedOfType" }>,
+): Parameters<typeof hostDeviceXml>[0] {
   switch (device.type) {
     case "usbHost":
       return { device: { usb: { vendor: hex(device.vendorId), product: hex(device.productId) } }, managed: true };

@@ -17,6 +17,7 @@ const MODELS: { readonly [F in DomainFamily]: Readonly<Partial<Record<GuestNic["
   xenHvm: { virtio: undefined, e1000: "e1000", rtl8139: "rtl8139" },
   xenPv: { virtio: undefined },
   parallels: { virtio: "virtio", e1000: "e1000", rtl8139: "rtl8139" },
+  parallelsCt: { virtio: undefined },
   uml: { virtio: undefined },
 };
 

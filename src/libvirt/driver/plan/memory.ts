@@ -1,5 +1,5 @@
 /** The guest's memory: how much, where it is, and how it comes and goes. Pure. */
-import type { GuestHardware, GuestMemory } from "../../../driver/index.js";
+import type { GuestDefinition, GuestMemory } from "../../../driver/index.js";
 import type { DomainXml, LibvirtXml } from "../../xml/index.js";
 import { defined } from "./defined.js";
 import { deviceAlias } from "./device-alias.js";
@@ -59,19 +59,31 @@ function virtioMemMiB({ definition, hardware, guest }: PlanContext): number | un
   return size;
 }
 
-/** Whether another process reads the guest's memory. */
-export function needsSharedMemory({ memory = {}, filesystems = [] }: GuestHardware): boolean {
-  return memory.shared === true || filesystems.some(({ driver }) => driver === "virtiofs");
+/** Whether another process reads the guest's memory: because somebody wants it to, or for a file system over virtiofs or a switch in user space. */
+export function needsSharedMemory({ hardware, nics }: Pick<GuestDefinition, "hardware" | "nics">): boolean {
+  const { memory = {}, filesystems = [] } = hardware ?? {};
+  return memory.shared === true || filesystems.some(({ driver }) => driver === "virtiofs") || usesSwitch({ nics });
+}
+
+function usesSwitch({ nics }: Pick<GuestDefinition, "nics">): boolean {
+  return nics.some(({ backend }) => backend.type === "vhostUser");
 }
 
 function backing(context: PlanContext): LibvirtXml.DomainMemoryBacking | undefined {
-  const { hardware } = context;
+  const { hardware, definition, platform } = context;
   const { memory = {} } = hardware;
-  const shared = needsSharedMemory(hardware);
+  const shared = needsSharedMemory(definition);
+  if (usesSwitch(definition) && (memory.backing === "anonymous" || memory.shared === false))
+    throw invalid(
+      memory.backing === "anonymous" ? "hardware.memory.backing" : "hardware.memory.shared",
+      memory.backing ?? memory.shared,
+      "memory that a switch in user space can read: a NIC is on one",
+    );
   const parts = defined<LibvirtXml.DomainMemoryBacking>({
     hugepages: memory.backing === "hugepages" ? hugepages(context, memory) : undefined,
     nosharepages: memory.mergeable === false ? true : undefined,
-    locked: memory.locked === true ? true : undefined,
+    // What the processor has encrypted can't be swapped.
+    locked: memory.locked === true || platform.launchSecurity !== undefined ? true : undefined,
     source: sourceOf(context, shared),
     access: shared ? { mode: "shared" } : undefined,
     allocation: memory.preallocated === true ? { mode: "immediate" } : undefined,

@@ -1,5 +1,7 @@
 /** What a domain says of the instance that it is: an element of our own in its metadata. Pure. */
+import type { GuestDefinition } from "../../../driver/index.js";
 import type { DomainXml, LibvirtXml, XmlElement } from "../../xml/index.js";
+import type { DomainPlanOptions } from "./plan-options.js";
 
 /** The namespace of our metadata: needs no registry, and is nobody else's (RFC 9562). */
 export const METADATA_NAMESPACE = "urn:uuid:7c0c2fb0-63f1-5d0e-9d52-4b1a5f0a6d10";
@@ -16,17 +18,31 @@ export interface DomainMetadata {
   readonly tags?: Readonly<Record<string, string>>;
 }
 
-/** The element for the metadata of a domain, as `domainSetMetadata` takes it too. */
-export function metadataElement({ uuid, name, entries = {}, tags = {} }: DomainMetadata): XmlElement {
+/** What is written of a guest, given beside what its definition says. */
+export function metadataOf(
+  { uuid, name, metadata = {}, disks, nics }: GuestDefinition,
+  { metadata: more = {}, tags = {} }: Pick<DomainPlanOptions, "metadata" | "tags"> = {},
+): Required<DomainMetadata> {
+  const own = [...disks, ...nics].flatMap(({ id, tag }) => (tag === undefined ? [] : [[id, tag] as const]));
+  return { uuid, name, entries: { ...metadata, ...more }, tags: { ...Object.fromEntries(own), ...tags } };
+}
+
+/** The element, by default as it stands in a domain. `domainSetMetadata` wants it without a prefix, and gives it one. */
+export function metadataElement(
+  { uuid, name, entries = {}, tags = {} }: DomainMetadata,
+  { prefixed = true }: { readonly prefixed?: boolean } = {},
+): XmlElement {
+  const prefix = prefixed ? `${METADATA_PREFIX}:` : "";
   const list = (tag: string, key: string, values: Readonly<Record<string, string>>): XmlElement[] =>
     Object.entries(values).map(([id, text]) => ({
-      name: `${METADATA_PREFIX}:${tag}`,
+      name: `${prefix}${tag}`,
       attributes: { [key]: id },
       children: text === "" ? [] : [text],
     }));
+  const space = prefixed ? { [`xmlns:${METADATA_PREFIX}`]: METADATA_NAMESPACE } : {};
   return {
-    name: `${METADATA_PREFIX}:instance`,
-    attributes: { [`xmlns:${METADATA_PREFIX}`]: METADATA_NAMESPACE, version: VERSION, uuid, name },
+    name: `${prefix}instance`,
+    attributes: { ...space, version: VERSION, uuid, name },
     children: [...list("entry", "key", entries), ...list("tag", "device", tags)],
   };
 }

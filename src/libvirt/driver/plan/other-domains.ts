@@ -1,5 +1,6 @@
 /** Guests of other hypervisors than QEMU: containers, Xen's, Virtuozzo's and User Mode Linux. Pure. */
-import type { GuestDefinition, GuestHardware } from "../../../driver/index.js";
+import type { GuestCpu, GuestDefinition, GuestHardware } from "../../../driver/index.js";
+import type { DiskSource } from "../../../storage/index.js";
 import type { DomainXml, LibvirtXml } from "../../xml/index.js";
 import { filesystemXml } from "../../xml/index.js";
 import { defined } from "./defined.js";
@@ -11,6 +12,7 @@ import { planGraphics, planVideo } from "./graphics.js";
 import { planInterface } from "./interfaces.js";
 import { planMemory } from "./memory.js";
 import type { DomainFamily, PlanContext } from "./plan-context.js";
+import type { LibvirtPlatform } from "./platform.js";
 import { invalid, unsupported } from "./refuse.js";
 
 type Other = Exclude<DomainFamily, "qemu">;
@@ -21,16 +23,20 @@ const HARDWARE: { readonly [F in Other]: readonly (keyof GuestHardware)[] } = {
   xenHvm: ["cpu", "video", "vnc", "clock", "onReboot"],
   xenPv: ["cpu", "vnc", "clock", "onReboot"],
   parallels: ["cpu", "vnc"],
+  parallelsCt: ["cpu"],
   uml: [],
 };
 /** Where User Mode Linux has its kernel when nobody names one. */
 const UML_KERNEL = "/usr/bin/linux";
 const ROOT_DISK = "root";
 const RESCUE_DISK = "rescue";
+const INIT = "/sbin/init";
 /** Where a container that is rescued finds its own root. */
 const OWN_ROOT = "/mnt";
 /** Room for the name of a loop device's file in Linux, less the end of the text. */
 const MAX_LOOP_PATH = 63;
+/** Kinds whose root is a file system of the host, not a disk. */
+const CONTAINERS: readonly DomainFamily[] = ["lxc", "parallelsCt"];
 
 /** The parts of a domain that are its kind's own. @throws NotSupportedError, InvalidArgumentError */
 export function otherDomain(context: PlanContext, family: Other): DomainXml {
@@ -52,6 +58,17 @@ export function otherDomain(context: PlanContext, family: Other): DomainXml {
   });
 }
 
+/** Of `platform.libvirt`. */
+const QEMU_ALONE = [
+  "iommu",
+  "launchSecurity",
+  "perfEvents",
+  "hideHypervisor",
+  "pmu",
+  "translationCacheMiB",
+  "statelessFirmware",
+] as const;
+
 function checkHardware({ hardware, platform, host }: PlanContext, family: Other): void {
   for (const [name, value] of Object.entries(hardware))
     if (value !== undefined && value !== false && !(HARDWARE[family] as readonly string[]).includes(name))
@@ -60,12 +77,22 @@ function checkHardware({ hardware, platform, host }: PlanContext, family: Other)
   const [left] = Object.keys(rest);
   if (left !== undefined)
     throw unsupported(`hardware.cpu.${left}`, `libvirt's ${host.virtType} guests have no CPU models`);
-  if (maxVcpus !== undefined && family === "lxc") throw unsupported("hardware.cpu.maxVcpus", "containers have no CPUs");
+  if (maxVcpus !== undefined && CONTAINERS.includes(family))
+    throw unsupported("hardware.cpu.maxVcpus", "containers have no CPUs");
+  if (isVirtuozzo(family)) refuseForVirtuozzo(hardware.cpu ?? {}, platform);
   if (pinning?.ioThreads !== undefined)
     throw unsupported("hardware.cpu.pinning.ioThreads", "only QEMU guests have them");
   if (hardware.clock?.hyperv === true) throw unsupported("hardware.clock.hyperv", "only QEMU guests have it");
-  for (const name of ["iommu", "launchSecurity", "perfEvents"] as const)
+  for (const name of QEMU_ALONE)
     if (platform[name] !== undefined) throw unsupported(`platform.libvirt.${name}`, "only QEMU guests have it");
+}
+
+/** Its guests have all the CPUs of the host, and those that they begin with. */
+function refuseForVirtuozzo({ pinning, maxVcpus }: GuestCpu, platform: LibvirtPlatform): void {
+  if (pinning !== undefined) throw unsupported("hardware.cpu.pinning", "Virtuozzo pins no single vCPUs");
+  if (maxVcpus !== undefined) throw unsupported("hardware.cpu.maxVcpus", "Virtuozzo's guests are given no more vCPUs");
+  for (const name of ["cpuShares", "cpuPeriod", "cpuQuota"] as const)
+    if (platform[name] !== undefined) throw unsupported(`platform.libvirt.${name}`, "Virtuozzo's libvirt has none");
 }
 
 function osOf(context: PlanContext, family: Other): LibvirtXml.DomainOs | undefined {
@@ -74,7 +101,12 @@ function osOf(context: PlanContext, family: Other): LibvirtXml.DomainOs | undefi
   switch (family) {
     case "lxc":
       if (definition.kernel !== undefined) throw unsupported("kernel", "containers have none of their own");
-      return { type: { arch: guest.arch, $text: "exe" }, init: platform.init ?? "/sbin/init" };
+      return { type: { arch: guest.arch, $text: "exe" }, init: platform.init ?? INIT };
+    case "parallelsCt":
+      if (definition.kernel !== undefined) throw unsupported("kernel", "containers have none of their own");
+      if ((platform.init ?? INIT) !== INIT)
+        throw unsupported("platform.libvirt.init", `Virtuozzo's containers begin with ${INIT}`);
+      return { type: { arch: guest.arch, $text: "exe" }, init: INIT };
     case "xenPv":
       return {
         type: { arch: guest.arch, machine: "xenpv", $text: "linux" },
@@ -94,6 +126,11 @@ function osOf(context: PlanContext, family: Other): LibvirtXml.DomainOs | undefi
     case "uml":
       return { type: { $text: "uml" }, kernel: UML_KERNEL, ...kernel, root: "/dev/ubda" };
   }
+}
+
+/** It has its own, and takes no other word of it. */
+function isVirtuozzo(family: Other): boolean {
+  return family === "parallels" || family === "parallelsCt";
 }
 
 /** Here devices have no order of their own: kinds of them have. */
@@ -119,18 +156,18 @@ function devicesOf(context: PlanContext, family: Other): LibvirtXml.DomainDevice
   const { definition, guest } = context;
   const boot = new BootOrder(definition);
   const disks = definition.disks.map((disk, index) => ({ disk, field: `disks[${index}]` }));
-  const roots = family === "lxc" ? containerDisks(definition).map(({ id }) => id) : [];
+  const roots = CONTAINERS.includes(family) ? containerDisks(definition).map(({ id }) => id) : [];
   const isRoot = (id: string): boolean => roots.includes(id);
   const others = disks.filter(({ disk }) => !isRoot(disk.id));
   const graphics = family === "lxc" || family === "uml" ? undefined : planGraphics(context);
   return defined<LibvirtXml.DomainDevices>({
-    emulator: guest.emulator,
+    emulator: isVirtuozzo(family) ? undefined : guest.emulator,
     disk: others.map(({ disk, field }) => planDisk(context, disk, boot, field)),
-    filesystem: family === "lxc" ? containerRoots(context) : undefined,
+    filesystem: CONTAINERS.includes(family) ? containerRoots(context) : undefined,
     interface: definition.nics.map((nic, index) => planInterface(context, nic, boot, `nics[${index}]`)),
     graphics,
     video: family === "xenHvm" ? planVideo(context) : undefined,
-    console: [consoleOf(family)],
+    console: isVirtuozzo(family) ? undefined : [consoleOf(family)],
   });
 }
 
@@ -155,8 +192,20 @@ function containerRoots(context: PlanContext): readonly LibvirtXml.DomainFilesys
   return containerDisks(definition).map(({ id, target }) => containerRoot(context, id, target));
 }
 
+/** Virtuozzo's own format, whatever a file's is called. */
+function virtuozzoRoot(source: DiskSource, target: string, field: string): LibvirtXml.DomainFilesystem {
+  if (source.type !== "file") throw unsupported(field, "a Virtuozzo container's root is a file of its own format");
+  return {
+    type: "file",
+    accessmode: "passthrough",
+    driver: { type: "ploop", format: "ploop" },
+    source: { file: source.path },
+    target: { dir: target },
+  };
+}
+
 function containerRoot(
-  { definition, options }: PlanContext,
+  { definition, options, family }: PlanContext,
   diskId: string,
   target: string,
 ): LibvirtXml.DomainFilesystem {
@@ -166,6 +215,7 @@ function containerRoot(
   const source = root?.source;
   if (source === undefined) throw invalid(field, undefined, "a root disk: a container has to have a root");
   if (source.encryption !== undefined) throw unsupported(`${field}.encryption`, "containers' disks are not encrypted");
+  if (family === "parallelsCt") return virtuozzoRoot(source, target, field);
   if (source.type === "file") {
     const { containerFiles = {} } = options;
     const file = (Object.hasOwn(containerFiles, diskId) ? containerFiles[diskId] : undefined) ?? source.path;

@@ -47,7 +47,9 @@ export function planTpm({ hardware, facts, machine }: PlanContext): readonly Lib
   if (!offers(facts, "tpm", "model", model))
     throw unsupported("hardware.tpm.model", `this host's QEMU has no ${model}`);
   if (!offers(facts, "tpm", "backendModel", "emulator"))
-    throw unsupported("hardware.tpm", "this host's libvirt has no TPM emulation; it is in the package swtpm");
+    throw unsupported("hardware.tpm", "this host's libvirt has no TPM emulation; it wants swtpm and swtpm_setup");
+  if (!offers(facts, "tpm", "backendVersion", "2.0"))
+    throw unsupported("hardware.tpm", "this host's libvirt emulates no TPM 2.0");
   return [{ model, backend: { type: "emulator", version: "2.0" }, alias: { name: deviceAlias("part", "tpm") } }];
 }
 
@@ -104,14 +106,25 @@ export function planIommu(context: PlanContext): LibvirtXml.DomainIommu | undefi
   return { model, driver: defined({ intremap: remaps ? "on" : undefined, caching_mode: "on", iotlb: "on" }) };
 }
 
-export function planPerf({ platform }: PlanContext): DomainXml["perf"] {
+export function planPerf({ platform, host }: PlanContext): DomainXml["perf"] {
   const { perfEvents = [] } = platform;
   if (perfEvents.length === 0) return undefined;
-  const known = perfEvents.find((name) => !PERF_EVENTS.includes(name));
-  if (known !== undefined) throw unsupported("platform.libvirt.perfEvents", `libvirt has no perf event ${known}`);
+  perfEvents.forEach((name, index) => {
+    const field = `platform.libvirt.perfEvents[${index}]`;
+    if (!PERF_EVENTS.includes(name)) throw unsupported(field, `libvirt has no perf event ${name}`);
+    const feature = MONITORS.get(name);
+    if (feature !== undefined && host.cpuFeatures.length > 0 && !host.cpuFeatures.includes(feature))
+      throw unsupported(field, `the host's CPU has no ${feature}`);
+  });
   return { event: [...new Set(perfEvents)].map((name) => ({ name, enabled: "yes" })) };
 }
 
+/** What the CPU has to have for events that are its own. */
+const MONITORS: ReadonlyMap<string, string> = new Map([
+  ["cmt", "cmt"],
+  ["mbmt", "mbm_total"],
+  ["mbml", "mbm_local"],
+]);
 const PERF_EVENTS: readonly string[] = [
   ...["cmt", "mbmt", "mbml", "cpu_cycles", "instructions", "cache_references", "cache_misses", "branch_instructions"],
   ...["branch_misses", "bus_cycles", "stalled_cycles_frontend", "stalled_cycles_backend", "ref_cpu_cycles"],

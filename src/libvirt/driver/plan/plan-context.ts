@@ -1,5 +1,6 @@
 /** What all parts of a plan are made from: the definition, and which kind of guest on which machine it is. */
 import type { GuestDefinition, GuestHardware, Machine } from "../../../driver/index.js";
+import { withFileMemory } from "./file-memory.js";
 import type { GuestKindFacts, LibvirtHostFacts, MachineFacts } from "./host-facts.js";
 import type { DomainPlanOptions } from "./plan-options.js";
 import { libvirtPlatform } from "./platform.js";
@@ -7,7 +8,7 @@ import type { LibvirtPlatform } from "./platform.js";
 import { invalid, unsupported } from "./refuse.js";
 
 /** What domains of a kind look like. */
-export type DomainFamily = "qemu" | "lxc" | "xenHvm" | "xenPv" | "parallels" | "uml";
+export type DomainFamily = "qemu" | "lxc" | "xenHvm" | "xenPv" | "parallels" | "parallelsCt" | "uml";
 
 export interface PlanContext {
   readonly definition: GuestDefinition;
@@ -31,15 +32,13 @@ const OS_TYPES: { readonly [F in DomainFamily]: readonly string[] } = {
   xenHvm: ["hvm"],
   xenPv: ["xen", "linux"],
   parallels: ["hvm"],
+  parallelsCt: ["exe"],
   uml: ["uml"],
 };
 
 /** @throws NotSupportedError, InvalidArgumentError */
-export function planContext(
-  definition: GuestDefinition,
-  host: LibvirtHostFacts,
-  options: DomainPlanOptions,
-): PlanContext {
+export function planContext(given: GuestDefinition, host: LibvirtHostFacts, options: DomainPlanOptions): PlanContext {
+  const definition = options.fileMemory === true ? withFileMemory(given, options) : given;
   const platform = libvirtPlatform(definition.platform);
   const family = familyOf(host, platform);
   const arch = archOf(definition.machine, host.arch);
@@ -62,9 +61,11 @@ export function domainFamily(host: LibvirtHostFacts, { platform }: Pick<GuestDef
   return familyOf(host, libvirtPlatform(platform));
 }
 
-function familyOf({ virtType }: LibvirtHostFacts, { xen = "hvm" }: LibvirtPlatform): DomainFamily {
+function familyOf({ virtType }: LibvirtHostFacts, platform: LibvirtPlatform): DomainFamily {
+  const { xen = "hvm", parallels = "vm" } = platform;
   if (virtType === "kvm" || virtType === "qemu") return "qemu";
   if (virtType === "xen") return xen === "pv" ? "xenPv" : "xenHvm";
+  if (virtType === "parallels" && parallels === "ct") return "parallelsCt";
   return virtType;
 }
 

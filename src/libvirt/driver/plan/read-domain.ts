@@ -68,12 +68,14 @@ export function readDomain(domain: DomainXml): FoundDomain {
   });
 }
 
-/** The disk of an id: by its alias, else by the serial number that only it has. */
-export function findDisk({ disks }: FoundDomain, id: string, serial?: string): FoundDisk | undefined {
+/** The disk of an id: by its alias, else by the serial number that only it has, else by libvirt's name where nothing tells that this is another one. */
+export function findDisk({ disks }: FoundDomain, id: string, serial?: string, target?: string): FoundDisk | undefined {
   const named = disks.find((disk) => disk.id === id);
-  if (named !== undefined || serial === undefined) return named;
-  const alike = disks.filter((disk) => disk.id === undefined && disk.serial === serial);
-  return alike.length === 1 ? alike[0] : undefined;
+  if (named !== undefined) return named;
+  const nameless = disks.filter((disk) => disk.id === undefined);
+  const alike = serial === undefined ? [] : nameless.filter((disk) => disk.serial === serial);
+  if (alike.length > 0) return alike.length === 1 ? alike[0] : undefined;
+  return nameless.find((disk) => disk.target === target && (disk.serial ?? serial) === serial);
 }
 
 /** The NIC of an id: by its alias, else by its MAC address. */

@@ -2,7 +2,11 @@
 import { StateCorruptError, check, isHyperviseError } from "../../../core/index.js";
 import type { Check, JsonValue } from "../../../core/index.js";
 import type { GuestDefinition } from "../../../driver/index.js";
-import { guestDefinitionCheck } from "../plan/index.js";
+import { guestDefinitionCheck } from "../../../hypervisor/index.js";
+import { serialConsoleCheck } from "../console/serial-console.js";
+import type { SerialConsole } from "../console/serial-console.js";
+import { heldDevicesCheck } from "../mediated/held-device.js";
+import type { HeldMediatedDevice } from "../mediated/held-device.js";
 import { checkpointsCheck, workCheck } from "./guest-work.js";
 import type { Checkpoint, GuestWork } from "./guest-work.js";
 import { migrationCheck } from "./migration-record.js";
@@ -41,6 +45,10 @@ export interface GuestState {
   readonly checkpoints?: readonly Checkpoint[];
   /** Devices of the definition that are coming or going; absent: none. */
   readonly unsettled?: readonly UnsettledDevice[];
+  /** TCP ports of the host on which its serial consoles listen; absent: they are pseudo terminals. */
+  readonly serialConsole?: SerialConsole;
+  /** Mediated devices of the host that are the guest's; absent: none. */
+  readonly mediated?: readonly HeldMediatedDevice[];
   /** Its memory is being written to libvirt's file for it. */
   readonly saving?: { readonly wasRunning: boolean };
   /** The guest is on its way to another host, has gone there, or is waited for here. */
@@ -62,6 +70,8 @@ const stateCheck: Check<GuestState> = check.object({
   work: check.optional(workCheck),
   checkpoints: check.optional(checkpointsCheck),
   unsettled: check.optional(check.array(unsettledCheck, { max: 1024 })),
+  serialConsole: check.optional(serialConsoleCheck),
+  mediated: check.optional(heldDevicesCheck),
   saving: check.optional(check.object({ wasRunning: check.boolean() })),
   migration: check.optional(migrationCheck),
 });

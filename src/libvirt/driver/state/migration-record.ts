@@ -1,6 +1,6 @@
 /** What is kept durably of a guest that is on its way from one host to another: who may run it. */
 import { check } from "../../../core/index.js";
-import type { Check } from "../../../core/index.js";
+import type { Check, JsonObject } from "../../../core/index.js";
 
 /**
  * The source's side. `outgoing`: the guest is here, and nothing that happens elsewhere can change that. `switchover`: the destination's daemon was, or was about to be, told to run it;
@@ -15,6 +15,8 @@ export interface OutgoingRecord {
   readonly connectionUri: string;
   /** It has gone over by post-copy, or was about to: it never comes back. */
   readonly postcopy?: boolean;
+  /** With `postcopy`: what the destination gave, by which another link to it can be made. */
+  readonly token?: JsonObject;
 }
 
 /** The destination's side, until the guest has come: libvirt has made no definition of it permanent yet. */
@@ -33,6 +35,7 @@ export const migrationCheck: Check<MigrationRecord> = check.variants("role", {
     wasRunning: check.boolean(),
     connectionUri: check.string({ max: 4_096, charset: "ascii" }),
     postcopy: check.optional(check.boolean()),
+    token: check.optional(check.json() as unknown as Check<JsonObject>),
   }),
   destination: check.object({ role: check.oneOf(["destination"]), paused: check.boolean() }),
 });

@@ -8,10 +8,12 @@ import { DomainStatsTypes as Stats } from "../../rpc/index.js";
 import type { TypedParameterValues } from "../../rpc/index.js";
 import { asDriverErrors } from "../errors.js";
 import type { GuestCore } from "../guest-core.js";
+import { runsQemu } from "../host.js";
 import type { LibvirtHost } from "../host.js";
-import { settledState } from "../lifecycle/info.js";
+import { readInfo, settledState } from "../lifecycle/info.js";
 import { domainFamily } from "../plan/index.js";
 import { isInMemory, powerStateOf } from "../power.js";
+import { containerStatistics } from "./container-statistics.js";
 import { guestStatistics as countersOf } from "./guest-counters.js";
 
 /** All that is counted; with `nowait` a guest on which something else is being done has fewer. */
@@ -22,6 +24,7 @@ const BASICS = Stats.state | Stats.cpuTotal;
 export async function guestStatistics(core: GuestCore, options: CommonOptions): Promise<GuestStatistics> {
   const { host, instance } = core;
   const { uuid } = instance;
+  if (!runsQemu(host)) return containerStatistics(core, options);
   const limits = core.limits(options, host.timeouts.queryMs);
   const [found] = await asDriverErrors({ operation: "statistics", instance }, () =>
     host.client.getAllDomainStats([core.domain], COUNTERS, limits),
@@ -66,6 +69,7 @@ export async function allStatistics(
   const inMemory = cores.filter((core) => core.inMemory);
   if (inMemory.length === 0) return new Map();
   const { signal, deadline = host.timeouts.queryMs } = options;
+  if (!runsQemu(host)) return statisticsOfEach(inMemory, options);
   const half = Math.min(deadline, host.timeouts.queryMs) / 2;
   const all = await statsOfAll(host, COUNTERS, { signal, deadlineMs: half }).catch((error: unknown) => {
     if (isHyperviseError(error, "DEADLINE_EXCEEDED")) return new Map<string, TypedParameterValues>();
@@ -87,13 +91,31 @@ export async function allStatistics(
   return known;
 }
 
-/** What all guests are doing, by their uuids, by one call that waits on none of them. */
+/** Other drivers than QEMU's have no call for all. */
+async function statisticsOfEach(
+  cores: readonly GuestCore[],
+  options: CommonOptions,
+): Promise<ReadonlyMap<string, GuestStatistics>> {
+  const known = new Map<string, GuestStatistics>();
+  const ask = async (core: GuestCore): Promise<void> => {
+    known.set(core.instance.uuid, await containerStatistics(core, options));
+  };
+  await Promise.allSettled(cores.map(ask));
+  throwIfAborted(options.signal, "reading all guests' counters");
+  return known;
+}
+
+/** What all guests are doing, by their uuids: of QEMU's by one call that waits on none of them. */
 export async function allInfos(
   host: LibvirtHost,
   cores: readonly GuestCore[],
   options: CommonOptions,
 ): Promise<ReadonlyMap<string, GuestInfo>> {
   const { signal, deadline = host.timeouts.queryMs } = options;
+  if (!runsQemu(host))
+    return new Map(
+      await Promise.all(cores.map(async (core) => [core.instance.uuid, await readInfo(core, options)] as const)),
+    );
   const all = await statsOfAll(host, BASICS, { signal, deadlineMs: Math.min(deadline, host.timeouts.queryMs) });
   return new Map(cores.map((core) => [core.instance.uuid, infoOf(core, all.get(core.instance.uuid))]));
 }

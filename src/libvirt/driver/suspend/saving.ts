@@ -10,7 +10,7 @@ export async function writeMemory(core: GuestCore, deadline: Deadline): Promise<
   const { domain, host } = core;
   const { memoryMs, cancelMs } = host.timeouts;
   // However the guest stood, it runs when it is brought back.
-  const saving = domain.managedSave({ flags: ["running"], deadlineMs: memoryMs + cancelMs });
+  const saving = domain.managedSave({ flags: ["running"], deadlineMs: memoryMs + cancelMs, dedicated: true });
   try {
     await deadline.race(saving);
   } catch (error) {

@@ -25,9 +25,11 @@ import { settleSaving, withoutSaving, writeMemory } from "./saving.js";
 
 export class LibvirtSuspend implements GuestSuspend {
   readonly #core: GuestCore;
+  readonly #onRestored: () => void;
 
-  constructor(core: GuestCore) {
+  constructor(core: GuestCore, onRestored: () => void) {
     this.#core = core;
+    this.#onRestored = onRestored;
   }
 
   /** `virDomainManagedSave`. @throws InvalidStateError, BusyError; DiskFullError, MigrationError when it could not be written; AbortedError */
@@ -36,8 +38,9 @@ export class LibvirtSuspend implements GuestSuspend {
   }
 
   /** `virDomainCreateWithFlags`. What has left can't be stopped without risk to the memory: an abort waits for its end. @throws InvalidStateError, BusyError, GuestStartError */
-  restore(options: CommonOptions = {}): Promise<void> {
-    return this.#core.workTurn.take(this.#core.instance, () => restore(this.#core, options));
+  async restore(options: CommonOptions = {}): Promise<void> {
+    await this.#core.workTurn.take(this.#core.instance, () => restore(this.#core, options));
+    this.#onRestored();
   }
 
   /** `virDomainManagedSaveRemove`. */
@@ -50,7 +53,7 @@ export class LibvirtSuspend implements GuestSuspend {
 export async function settleLeftSaving(core: GuestCore): Promise<void> {
   if (core.state.saving === undefined || core.workTurn.isTaken || core.released) return;
   await core.workTurn
-    .settle(() => settleSaving(core))
+    .settle("saving", () => settleSaving(core))
     .catch((error: unknown) => {
       const { instance } = core;
       traceMessage("hypervise:libvirt:background-failure", () => ({ instance, error: asError(error).message }));
@@ -143,7 +146,7 @@ async function restore(core: GuestCore, options: CommonOptions): Promise<void> {
 async function bringBack(core: GuestCore): Promise<void> {
   const { domain, host } = core;
   try {
-    await domain.createWithFlags({ deadlineMs: host.timeouts.memoryMs });
+    await domain.createWithFlags({ deadlineMs: host.timeouts.memoryMs, dedicated: true });
     core.see({ state: "running" });
   } catch (error) {
     if (core.released) throw error;

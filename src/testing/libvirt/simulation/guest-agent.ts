@@ -176,6 +176,16 @@ async function answer(domain: DomainRecord, text: string, command: AgentCommand 
   if (own !== undefined) return { return: own };
   if (execute === "guest-ping") return { return: {} };
   if (execute === "guest-fsfreeze-status") return { return: domain.frozenFilesystems > 0 ? "frozen" : "thawed" };
+  if (execute === "guest-fsfreeze-thaw") {
+    const thawed = domain.frozenFilesystems;
+    domain.frozenFilesystems = 0;
+    return { return: thawed };
+  }
+  if (execute === "guest-fsfreeze-freeze" && domain.frozenFilesystems === 0) {
+    domain.frozenFilesystems = 1;
+    return { return: 1 };
+  }
+  if (execute === "guest-set-user-password" && domain.frozenFilesystems === 0) return { return: {} };
   throw refusal(
     "internalError",
     "qemu",

@@ -70,6 +70,7 @@ export interface HostOptions {
   readonly hardware: SimulatedHardware;
   readonly behaviour: Partial<SimulatedGuestBehaviour>;
   readonly release: SimulatedLibvirtRelease;
+  readonly qemuVersion?: number | undefined;
 }
 
 /** Where events go. */
@@ -108,7 +109,9 @@ export class HostState {
     this.name = options.name;
     this.clock = options.clock;
     this.hardware = options.hardware;
-    this.release = RELEASE_TRAITS[options.release];
+    const traits = RELEASE_TRAITS[options.release];
+    const { qemuVersion = traits.qemuVersion } = options;
+    this.release = { ...traits, qemuVersion: BigInt(qemuVersion) };
     this.#behaviour = { ...DEFAULT_SIMULATED_BEHAVIOUR, ...options.behaviour };
   }
 

@@ -2,6 +2,7 @@
 import { getCpuModels, hostCpu } from "./host-cpu.js";
 import { capabilitiesXml, domainCapabilitiesXml } from "./capabilities.js";
 import type { FakeLibvirtHandlers } from "../fake-call.js";
+import { ConnectListAllNodeDeviceFlags } from "../../../libvirt/rpc/index.js";
 import type { parseNodeDeviceXml } from "../../../libvirt/xml/index.js";
 import { formatCpuXml, formatNodeDeviceXml, parseCpuXml } from "../../../libvirt/xml/index.js";
 import type { HostState } from "./host-state.js";
@@ -18,7 +19,8 @@ export function nodeHandlers(host: HostState): FakeLibvirtHandlers {
     const own = hostCpu(hardware);
     const wanted = typeof model === "string" ? model : (model as { $text?: string } | undefined)?.$text;
     const names = (feature ?? []).map(({ name }) => name);
-    if (wanted !== undefined && wanted !== own.model && !getCpuModels().includes(wanted)) return CPU.incompatible;
+    if (wanted !== undefined && wanted !== own.model && !getCpuModels().includes(wanted))
+      throw refusal("internalError", "cpu", `Unknown CPU model ${wanted}`);
     if (names.some((name) => name !== undefined && !own.features.includes(name))) return CPU.incompatible;
     return wanted === own.model && names.length === own.features.length ? CPU.identical : CPU.superset;
   };
@@ -104,6 +106,18 @@ export function freeKiB(host: HostState): bigint {
   return host.hardware.memoryKiB > used ? host.hardware.memoryKiB - used : 0n;
 }
 
+/** Flags by which devices of a kind are asked for. */
+const CAPABILITY_FLAGS: Readonly<Record<string, number>> = {
+  system: ConnectListAllNodeDeviceFlags.capSystem,
+  pci: ConnectListAllNodeDeviceFlags.capPciDev,
+  usb_device: ConnectListAllNodeDeviceFlags.capUsbDev,
+  usb: ConnectListAllNodeDeviceFlags.capUsbInterface,
+  net: ConnectListAllNodeDeviceFlags.capNet,
+  scsi_host: ConnectListAllNodeDeviceFlags.capScsiHost,
+  storage: ConnectListAllNodeDeviceFlags.capStorage,
+  mdev: ConnectListAllNodeDeviceFlags.capMdev,
+};
+
 function deviceHandlers(host: HostState): FakeLibvirtHandlers {
   const found = (name: string): ReturnType<typeof parseNodeDeviceXml> => {
     const device = host.nodeDevices.get(name);
@@ -126,8 +140,10 @@ function deviceHandlers(host: HostState): FakeLibvirtHandlers {
     },
     nodeNumOfDevices: ({ cap }) => ({ num: devicesWith(host, cap).length }),
     nodeListDevices: ({ cap, maxnames }) => ({ names: devicesWith(host, cap).slice(0, maxnames) }),
-    connectListAllNodeDevices() {
-      const devices = [...host.nodeDevices.keys()].map((name) => ({ name }));
+    connectListAllNodeDevices({ flags }) {
+      const wanted = (device: ReturnType<typeof parseNodeDeviceXml>): boolean =>
+        flags === 0 || capabilitiesOf(device).some((name) => ((CAPABILITY_FLAGS[name] ?? 0) & flags) !== 0);
+      const devices = [...host.nodeDevices].filter(([, device]) => wanted(device)).map(([name]) => ({ name }));
       return { devices, ret: devices.length };
     },
   };

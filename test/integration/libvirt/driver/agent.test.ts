@@ -65,6 +65,23 @@ describe("the agent of a guest", () => {
     await agent.thaw();
     expect(await sh(guest, "echo written > /run/after && cat /run/after")).toBe("written");
     await agent.thaw();
+
+    // Its clock goes on where the host's is.
+    for (const standStill of [
+      async () => {
+        await guest.pause();
+        await guest.resume();
+      },
+      async () => {
+        await guest.suspend!.save();
+        await guest.suspend!.restore();
+      },
+    ]) {
+      await sh(guest, "date -s @1000000000");
+      await standStill();
+      const isNow = async (): Promise<boolean> => Number(await sh(guest, "date +%s").catch(() => "0")) > 1_500_000_000;
+      await waitFor(isNow, { timeoutMs: 90_000, what: "the host's time in the guest" });
+    }
     await guest.kill();
     await expect(agent.ping()).rejects.toMatchObject({ code: "INVALID_STATE" });
     await agent.thaw();
@@ -76,6 +93,11 @@ describe("the agent of a guest", () => {
     await expect(guest.agent!.ping()).rejects.toMatchObject({ code: "AGENT_UNRESPONSIVE", retryable: true });
     await expect(guest.agent!.freeze()).rejects.toMatchObject({ code: "AGENT_UNRESPONSIVE" });
     await guest.kill();
+    expect(guest.agent!.adminUser).toBe("root");
+    const windows = { libvirt: { guestSystem: "windows" } };
+    expect((await lab.define({ platform: windows })).agent!.adminUser).toBe("Administrator");
+    const named = { libvirt: { adminUser: "ops" } };
+    expect((await lab.define({ platform: named })).agent!.adminUser).toBe("ops");
     const without = await lab.define({ guestAgent: false });
     await without.start();
     await expect(without.agent!.ping()).rejects.toMatchObject({

@@ -1,10 +1,12 @@
 /** Work on the disks and the memory of guests on a real libvirtd, when the daemon, the driver's process or the guest ends in the middle. */
+import { stat } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { HyperviseError } from "../../../../src/core/index.js";
+import { HyperviseError, isHyperviseError } from "../../../../src/core/index.js";
 import { requirePackages, waitFor } from "../../../lab/index.js";
+import { qemuProcess } from "../../contract/qemu-process.js";
 import { expectOn, file, sourceOf, withGuest } from "./block-guest.js";
 import type { Guest } from "./block-guest.js";
-import { exists, hasPattern, qcow2, slowDisk, standing } from "./block-tools.js";
+import { MIB, exists, hasPattern, qcow2, slowDisk, standing } from "./block-tools.js";
 import { HypervisorLab, disk } from "./hypervisor-lab.js";
 
 const T = { timeout: 180_000 };
@@ -101,4 +103,60 @@ describe("when somebody dies in the middle of work on disks or memory", () => {
       { sizeMiB: 64 },
     ),
   );
+
+  it("a dump is written on without the daemon; then the guest goes on, and no file is left", T, () =>
+    withGuest(
+      lab,
+      async (guest, _data, name) => {
+        const path = lab.directory.file(name("dump"));
+        const qemu = await qemuProcess(guest.uuid);
+        const dumping = expect(guest.dumpMemory(path, "elf")).rejects.toMatchObject({ code: "HYPERVISOR_UNAVAILABLE" });
+        await waitFor(async () => ((await sizeOf(path)) ?? 0) > 0, { timeoutMs: 60_000, what: "a dump" });
+        // However fast the host is, QEMU is not done when the daemon dies.
+        process.kill(qemu, "SIGSTOP");
+        await lab.daemon.kill("SIGKILL");
+        process.kill(qemu, "SIGCONT");
+        await using _kept = await keepStarted(lab);
+        await dumping;
+        await waitFor(async () => (await guest.info()).state === "running", {
+          timeoutMs: 90_000,
+          what: "the guest to go on",
+        });
+        await waitFor(async () => (await sizeOf(path)) === undefined, { timeoutMs: 90_000, what: "no file" });
+        // The daemon's end may come a moment after the guest's going on.
+        const dump = (): Promise<boolean> => guest.dumpMemory(path, "elf").then(() => true, unlessUnavailable);
+        await waitFor(dump, { timeoutMs: 90_000, what: "another dump" });
+        expect(await sizeOf(path)).toBeGreaterThan(1024 * MIB);
+        expect((await guest.info()).state).toBe("running");
+      },
+      { memoryMiB: 1024 },
+    ),
+  );
 });
+
+function unlessUnavailable(error: unknown): false {
+  if (!isHyperviseError(error, "HYPERVISOR_UNAVAILABLE")) throw error;
+  return false;
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  return (await stat(path).catch(() => undefined))?.size;
+}
+
+/** Starts the daemon, and again whenever it has died, as the host's service manager does: libvirt 9.0 dies at the end of a dump that was begun before it started. */
+async function keepStarted({ daemon }: HypervisorLab): Promise<AsyncDisposable> {
+  let over = false;
+  const keep = async (): Promise<void> => {
+    while (!over) {
+      if (!(await daemon.isUp())) await daemon.start();
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+  };
+  const keeping = keep();
+  return {
+    async [Symbol.asyncDispose]() {
+      over = true;
+      await keeping;
+    },
+  };
+}

@@ -3,16 +3,19 @@ import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { systemClock } from "../../../../src/core/index.js";
-import type { GuestDefinition, GuestDisk, GuestNic, HypervisorEvent } from "../../../../src/driver/index.js";
+import type { GuestDefinition, HypervisorEvent } from "../../../../src/driver/index.js";
 import { LibvirtHypervisor } from "../../../../src/libvirt/driver/index.js";
 import type { LibvirtHypervisorOptions } from "../../../../src/libvirt/driver/index.js";
 import { LibvirtClient, parseDomainXml } from "../../../../src/libvirt/index.js";
 import type { DomainXml } from "../../../../src/libvirt/index.js";
 import { MemorySecretStore } from "../../../../src/storage/index.js";
+import { disk } from "../../../lab/definition-parts.js";
 import { bootSector, run, temporaryDirectory, testGuest, waitFor } from "../../../lab/index.js";
 import type { TemporaryDirectory } from "../../../lab/index.js";
 import { startLibvirtd } from "../../../lab/libvirtd.js";
-import type { LabLibvirtd } from "../../../lab/libvirtd.js";
+import type { LabLibvirtd, LabLibvirtdOptions } from "../../../lab/libvirtd.js";
+
+export { disk, nic } from "../../../lab/definition-parts.js";
 
 type Guest = Awaited<ReturnType<LibvirtHypervisor["define"]>>;
 
@@ -33,10 +36,13 @@ export class HypervisorLab implements AsyncDisposable {
   }
 
   /** Needs root. On failure nothing is left. */
-  static async open(options: Partial<LibvirtHypervisorOptions> = {}): Promise<HypervisorLab> {
+  static async open(
+    options: Partial<LibvirtHypervisorOptions> = {},
+    daemonOptions: LabLibvirtdOptions = {},
+  ): Promise<HypervisorLab> {
     const directory = await temporaryDirectory("hl-");
     try {
-      const daemon = await startLibvirtd({ qemuConfig: ['stdio_handler = "file"'] });
+      const daemon = await startLibvirtd(daemonOptions);
       const lab = new HypervisorLab(daemon, directory, options);
       try {
         await lab.openHypervisor();
@@ -57,9 +63,9 @@ export class HypervisorLab implements AsyncDisposable {
   }
 
   /** As when the driver's process ends and a new one comes. */
-  async reopen(): Promise<void> {
+  async reopen(options = this.#options): Promise<void> {
     await this.hypervisor.close();
-    this.hypervisor = this.#make();
+    this.hypervisor = this.#make(options);
     await this.openHypervisor();
   }
 
@@ -150,37 +156,12 @@ export class HypervisorLab implements AsyncDisposable {
     await this.directory.remove();
   }
 
-  #make(): LibvirtHypervisor {
+  #make(options = this.#options): LibvirtHypervisor {
     return new LibvirtHypervisor({
       virtType: "qemu",
-      uri: this.daemon.uri("qemu"),
-      ...this.#options,
+      uri: this.daemon.uri(options.virtType === "lxc" ? "lxc" : "qemu"),
+      ...options,
       stateDirectory: join(this.directory.path, "state"),
     });
   }
-}
-
-export function disk(id: string, deviceName: string, path: string, overrides: Partial<GuestDisk> = {}): GuestDisk {
-  return {
-    id,
-    source: { type: "file", path, format: "raw" },
-    bus: "virtio",
-    deviceType: "disk",
-    deviceName,
-    readOnly: false,
-    shareable: false,
-    ...overrides,
-  };
-}
-
-export function nic(id: string, number: number, overrides: Partial<GuestNic> = {}): GuestNic {
-  const digits = number.toString(16).padStart(2, "0");
-  return {
-    id,
-    macAddress: `52:54:00:00:00:${digits}`,
-    model: "virtio",
-    backend: { type: "user" },
-    queues: 1,
-    ...overrides,
-  };
 }

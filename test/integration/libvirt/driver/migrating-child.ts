@@ -3,8 +3,8 @@
 import { Socket } from "node:net";
 import type { InstanceRef, LiveMigrateData } from "../../../../src/driver/index.js";
 import { procedureNumbered } from "../../../../src/libvirt/rpc/procedures.js";
-import { openMigratingDriver } from "./migration-hosts.js";
-import type { HostSettings } from "./migration-hosts.js";
+import { openMigratingDriver } from "./migrating-driver.js";
+import type { HostSettings } from "./migrating-driver.js";
 
 export interface MigratingRequest {
   readonly settings: HostSettings;
@@ -13,13 +13,15 @@ export interface MigratingRequest {
   readonly point: DyingPoint;
 }
 export interface DyingPoint {
-  /** The step of the migration; `memory`: a pass over it; `gone`: the migration is over, and nobody knows it yet. */
-  readonly what: "Begin" | "Prepare" | "Perform" | "Finish" | "Confirm" | "memory" | "gone";
+  /** The step of the migration; `memory`: a pass over it; `postcopy`: it runs there without all of that; `gone`: the migration is over, and nobody knows it yet. */
+  readonly what: "Begin" | "Prepare" | "Perform" | "Finish" | "Confirm" | "memory" | "postcopy" | "gone";
   readonly when: "before" | "after";
+  /** The guest is made to go over by post-copy. */
+  readonly postcopy?: boolean;
 }
 
 const request = JSON.parse(process.argv[2] ?? "null") as MigratingRequest;
-const { what, when } = request.point;
+const { what, when, postcopy = false } = request.point;
 
 function die(): void {
   process.kill(process.pid, "SIGKILL");
@@ -47,12 +49,19 @@ Socket.prototype.write = function (this: Socket, ...args: unknown[]): boolean {
 
 const driver = openMigratingDriver(request.settings);
 await driver.initHost();
-const slow = what === "memory" ? { bandwidthMiBps: 1, downtimeMs: 1 } : {};
+const slow = what === "memory" || postcopy ? { bandwidthMiBps: postcopy ? 4 : 1, downtimeMs: 1 } : {};
+let over = 0;
+let hastened: Promise<void> | undefined;
 const { result } = driver.liveMigration(request.instance, request.data, {
   ...slow,
-  onMigrationProgress: ({ iteration }) => {
+  allowPostcopy: postcopy,
+  onMigrationProgress: ({ iteration, phase }) => {
     if (what === "memory" && iteration >= 1) die();
+    // The destination has heard of it after the first of these.
+    if (what === "postcopy" && phase === "postcopy" && over++ > 0) die();
+    if (postcopy && iteration >= 1) hastened ??= driver.liveMigrationForceComplete(request.instance, "postcopy");
   },
 });
 await result;
+await hastened;
 die();

@@ -1,7 +1,4 @@
 /** A source's driver process that is killed in the middle of a live migration between two libvirtds, at each of its steps: one guest is left, and one only. */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { InstanceRef, LiveMigrateData } from "../../../../src/driver/index.js";
 import { requirePackages } from "../../../lab/index.js";
@@ -10,29 +7,12 @@ import type { DyingPoint } from "./migrating-child.js";
 import { MigrationHosts } from "./migration-hosts.js";
 import type { Place } from "./migration-hosts.js";
 
-const child = fileURLToPath(new URL("migrating-child.ts", import.meta.url));
-const root = fileURLToPath(new URL("../../../../", import.meta.url));
-
 let hosts: MigrationHosts;
 beforeAll(async () => {
   requirePackages("libvirtd", "qemu-system-x86_64");
   hosts = await MigrationHosts.open();
 }, 180_000);
 afterAll(() => hosts?.remove());
-
-/** Migrates by a driver process that dies at the point. */
-async function crash(instance: InstanceRef, data: LiveMigrateData, point: DyingPoint): Promise<void> {
-  await hosts.close("a");
-  const request = JSON.stringify({ settings: hosts.settings("a"), instance, data, point });
-  const driver = spawn(process.execPath, ["--import", "tsx", child, request], {
-    cwd: root,
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let said = "";
-  for (const stream of [driver.stdout, driver.stderr]) stream.on("data", (chunk: Buffer) => (said += chunk.toString()));
-  const [, signal] = (await once(driver, "close")) as [number | null, string | null];
-  expect(signal, said).toBe("SIGKILL");
-}
 
 /** What an embedder does that finds a migration half-done: where the instance is, it goes on. Says where that is, and what it had said before. */
 async function settle(
@@ -73,7 +53,7 @@ describe("an instance whose source's driver process dies", () => {
       const instance = await hosts.spawn();
       try {
         const data = await hosts.prepare(instance);
-        await crash(instance, data, point);
+        await hosts.crash(instance, data, point);
         // The destination's may die, too.
         await hosts.reopen("b");
         await hosts.reopen("a");

@@ -1,52 +1,44 @@
 // Two private libvirtds, each with a driver, and an instance on the first that never rests and says so; their disks are on shared storage, or not.
+import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { mkdir, readFile, readdir } from "node:fs/promises";
+import { once } from "node:events";
+import { copyFile, mkdir, readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect } from "vitest";
 import type { DriverEvent, InstanceRef, InstanceSpec, LiveMigrateData } from "../../../../src/driver/index.js";
-import { LibvirtDriver } from "../../../../src/libvirt/driver/index.js";
+import type { LibvirtDriver } from "../../../../src/libvirt/driver/index.js";
 import type { LibvirtDriverOptions } from "../../../../src/libvirt/driver/index.js";
 import { LibvirtClient } from "../../../../src/libvirt/index.js";
-import { UserNetworkPlugger } from "../../../../src/network/index.js";
-import { DirectoryImageStore, LocalDiskBackend } from "../../../../src/storage/index.js";
+import { DirectoryImageStore } from "../../../../src/storage/index.js";
 import { temporaryDirectory, waitFor } from "../../../lab/index.js";
+import { makeCertificates } from "../../../lab/certificates.js";
 import type { TemporaryDirectory } from "../../../lab/index.js";
 import { startLibvirtd } from "../../../lab/libvirtd.js";
 import type { LabLibvirtd } from "../../../lab/libvirtd.js";
-import { writeBusyGuest, writeFullGuest } from "../../kvm/busy-guest.js";
+import { isAlphabet, writeBusyGuest, writeFullGuest } from "../../kvm/busy-guest.js";
+import type { DyingPoint } from "./migrating-child.js";
+import { openMigratingDriver } from "./migrating-driver.js";
+import type { HostSettings } from "./migrating-driver.js";
 
 export type Place = "a" | "b";
 
-/** What a driver of one of the hosts is opened with, in this process or another. */
-export interface HostSettings {
-  readonly stateDirectory: string;
-  readonly images: string;
-  readonly disks: string;
-  readonly uri: string;
-}
-
-export function openMigratingDriver(
-  settings: HostSettings,
-  options: Partial<LibvirtDriverOptions> = {},
-): LibvirtDriver {
-  const { stateDirectory, images, disks, uri } = settings;
-  return new LibvirtDriver({
-    stateDirectory,
-    virtType: "qemu",
-    uri,
-    migration: { connectionUri: uri, address: "127.0.0.1", listenAddress: "127.0.0.1", copy: "running" },
-    collaborators: {
-      images: new DirectoryImageStore({ directory: images }),
-      disks: new LocalDiskBackend({ directory: disks }),
-      vifs: new UserNetworkPlugger(),
-    },
-    ...options,
-  });
-}
+const CHILD = fileURLToPath(new URL("migrating-child.ts", import.meta.url));
+const ROOT = fileURLToPath(new URL("../../../../", import.meta.url));
 
 const HOSTS = {
   a: { uuid: "7f1d9a52-1111-4c7a-8a6e-00000000000a", port: 16_641, ports: [49_620, 49_629] },
   b: { uuid: "7f1d9a52-1111-4c7a-8a6e-00000000000b", port: 16_651, ports: [49_630, 49_639] },
 } as const;
+
+/** Those by which QEMU knows QEMU: both are `localhost`. */
+async function writeCertificates(directory: string): Promise<void> {
+  await mkdir(directory);
+  await makeCertificates(directory);
+  const names = { "cacert.pem": "ca-cert.pem", "servercert.pem": "server-cert.pem", "serverkey.pem": "server-key.pem" };
+  const all = { ...names, "clientcert.pem": "client-cert.pem", "clientkey.pem": "client-key.pem" };
+  for (const [from, to] of Object.entries(all)) await copyFile(join(directory, from), join(directory, to));
+}
 
 export class MigrationHosts implements AsyncDisposable {
   readonly daemons: { readonly [P in Place]: LabLibvirtd };
@@ -68,12 +60,19 @@ export class MigrationHosts implements AsyncDisposable {
 
   static async open(): Promise<MigrationHosts> {
     const directory = await temporaryDirectory("lm-");
+    await writeCertificates(directory.file("tls"));
     const start = (place: Place): Promise<LabLibvirtd> => {
       const { uuid, port, ports } = HOSTS[place];
       return startLibvirtd({
-        config: [`host_uuid = "${uuid}"`],
-        qemuConfig: [`migration_port_min = ${ports[0]}`, `migration_port_max = ${ports[1]}`],
+        config: [`host_uuid = "${uuid}"`, 'listen_addr = "::1"'],
+        qemuConfig: [
+          `migration_port_min = ${ports[0]}`,
+          `migration_port_max = ${ports[1]}`,
+          `migrate_tls_x509_cert_dir = "${directory.file("tls")}"`,
+          "migrate_tls_x509_verify = 1",
+        ],
         cacheDirectory: directory.file("cache"),
+        listen: true,
         port,
       });
     };
@@ -164,6 +163,24 @@ export class MigrationHosts implements AsyncDisposable {
     return (await this.clients[place].listAllDomains()).map(({ name }) => name);
   }
 
+  /** Goes over, all steps. @returns what it had said before */
+  async move(instance: InstanceRef): Promise<string> {
+    const data = await this.prepare(instance);
+    await this.at("a").liveMigration(instance, data).result;
+    const said = await this.letters("a", instance);
+    await this.finish(instance, data);
+    return said;
+  }
+
+  /** It runs on the host as if nothing had been, and the other has nothing of it. */
+  async expectHere(place: Place, instance: InstanceRef, said = ""): Promise<void> {
+    expect(await this.at(place).getInfo(instance)).toMatchObject({ state: "running", task: "none" });
+    await this.speaks(place, instance);
+    const all = said + (await this.letters(place, instance));
+    expect(isAlphabet(all), all).toBe(true);
+    expect(await this.domains(place === "a" ? "b" : "a")).toEqual([]);
+  }
+
   /** As `liveMigrate` begins. */
   async prepare(instance: InstanceRef): Promise<LiveMigrateData> {
     const [a, b] = [this.at("a"), this.at("b")];
@@ -188,6 +205,27 @@ export class MigrationHosts implements AsyncDisposable {
       { timeoutMs: 60_000, what: "a waiting QEMU" },
     );
     return found as number;
+  }
+
+  /** Has the instance leave the first host by a driver process that dies at the point. */
+  async crash(instance: InstanceRef, data: LiveMigrateData, point: DyingPoint): Promise<void> {
+    await this.close("a");
+    const request = JSON.stringify({ settings: this.settings("a"), instance, data, point });
+    const driver = spawn(process.execPath, ["--import", "tsx", CHILD, request], {
+      cwd: ROOT,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    let said = "";
+    for (const stream of [driver.stdout, driver.stderr])
+      stream.on("data", (chunk: Buffer) => (said += chunk.toString()));
+    const [, signal] = (await once(driver, "close")) as [number | null, string | null];
+    expect(signal, said).toBe("SIGKILL");
+  }
+
+  /** Breaks the link of the guest that is on its way by post-copy from the first host. */
+  async breakLink(): Promise<void> {
+    const [domain] = await this.clients.a.listAllDomains();
+    await domain?.abortJobFlags({ flags: ["postcopy"] });
   }
 
   /** As `liveMigrate` undoes it. */

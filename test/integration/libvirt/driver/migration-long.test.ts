@@ -10,7 +10,6 @@ import type {
 } from "../../../../src/driver/index.js";
 import type { OperationHandle } from "../../../../src/core/index.js";
 import { requirePackages } from "../../../lab/index.js";
-import { isAlphabet } from "../../kvm/busy-guest.js";
 import { MigrationHosts } from "./migration-hosts.js";
 
 const SLOW = { bandwidthMiBps: 1, downtimeMs: 1 } as const;
@@ -29,14 +28,7 @@ afterEach(async () => {
   for (const place of ["a", "b"] as const) expect(await hosts.domains(place), place).toEqual([]);
 });
 
-/** It runs on the host as if nothing had been, and the other has nothing of it. */
-async function expectHere(place: "a" | "b", said = ""): Promise<void> {
-  expect(await hosts.at(place).getInfo(instance)).toMatchObject({ state: "running", task: "none" });
-  await hosts.speaks(place, instance);
-  const all = said + (await hosts.letters(place, instance));
-  expect(isAlphabet(all), all).toBe(true);
-  expect(await hosts.domains(place === "a" ? "b" : "a")).toEqual([]);
-}
+const expectHere = (place: "a" | "b", said = ""): Promise<void> => hosts.expectHere(place, instance, said);
 
 /** Begins to leave slowly; resolves when something is on its way. */
 async function leave(data: LiveMigrateData, options: LiveMigrationOptions = {}): Promise<OperationHandle<void>> {
@@ -136,6 +128,23 @@ describe("a guest on two libvirtds", () => {
     const spoken = await hosts.letters("a", instance);
     await hosts.finish(instance, second);
     await expectHere("b", spoken);
+  });
+
+  it("goes through a tunnel, or stays when its destination is killed on the way", { timeout: 240_000 }, async () => {
+    for (const place of ["a", "b"] as const) {
+      const migration = { connectionUri: hosts.daemons[place].uri("qemu"), tunnel: true, copy: "running" } as const;
+      await hosts.reopen(place, { migration });
+    }
+    instance = await hosts.spawn();
+    const data = await hosts.prepare(instance);
+    const handle = await leave(data);
+    // Its daemons asked nobody whether it may go.
+    await expect(hosts.at("a").liveMigrationAbort(instance)).rejects.toMatchObject({ code: "CONFLICT" });
+    process.kill(await hosts.waitingProcess(instance), "SIGKILL");
+    await expect(handle.result).rejects.toMatchObject({ code: "MIGRATION_FAILED" });
+    await hosts.takeBack(instance, data);
+    await expectHere("a");
+    await expectHere("b", await hosts.move(instance));
   });
 
   it("stays when its destination, or either daemon, is killed", { timeout: 300_000 }, async () => {

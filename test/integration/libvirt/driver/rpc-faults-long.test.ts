@@ -1,17 +1,19 @@
-// Every operation, with each of its calls to libvirt failing once: refused, carried out and yet refused, and with the connection lost after it.
+// Every operation, with each of its calls to libvirt failing once: refused, carried out and yet refused, with the connection lost after it, and with its caller giving
+// up while it is on its way.
 import { describe, expect, it } from "vitest";
 import { isHyperviseError } from "../../../../src/core/index.js";
 import { ErrorDomain, ErrorNumber } from "../../../../src/libvirt/index.js";
+import type { LibvirtFault } from "../../../../src/testing/libvirt/index.js";
 import { RPC_SCENARIOS } from "../../../unit/libvirt/driver/support/rpc-scenarios.js";
 import type { RpcScenario } from "../../../unit/libvirt/driver/support/rpc-scenarios.js";
 import { LibvirtStage, instance } from "../../../unit/libvirt/driver/support/libvirt-stage.js";
 
-const KINDS = ["refused", "carried out, then refused", "carried out, then hung up"] as const;
+const KINDS = ["refused", "carried out, then refused", "carried out, then hung up", "given up"] as const;
 
 describe("a call of libvirt's that fails", () => {
   it.for(RPC_SCENARIOS.map((scenario) => [scenario.name, scenario] as const))(
     "leaves nothing half-done: %s",
-    { timeout: 60_000 },
+    { timeout: 240_000 },
     async ([, scenario]) => {
       const stage = await LibvirtStage.open();
       try {
@@ -39,20 +41,16 @@ async function strike(stage: LibvirtStage, scenario: RpcScenario, { kind, name, 
   const label = `${name} #${nth} ${kind}`;
   await scenario.arrange?.(stage);
   const before = await stage.ledger();
-  const { faults } = stage.host;
-  const procedure = name as Parameters<typeof faults.refuse>[0];
-  const error = { code: ErrorNumber.internalError, domain: ErrorDomain.qemu, message: "a fault" };
-  const fault =
-    kind === "carried out, then hung up"
-      ? faults.hangUp(procedure, { nth, at: "after" })
-      : faults.refuse(procedure, error, { nth, at: kind === "refused" ? "before" : "after" });
-  const failure = await failureOf(scenario.act(stage));
+  const giveUp = new AbortController();
+  const fault = setFault(stage, { kind, name, nth, giveUp });
+  const failure = await failureOf(scenario.act(stage, { signal: giveUp.signal }));
   fault.remove();
   if (failure === undefined) expect(await stage.ledger(), label).toEqual(end);
   else {
     expect(isHyperviseError(failure), `${label}: ${String(failure)}`).toBe(true);
-    if (scenario.failure === "undone") expect(await stage.ledger(), label).toEqual(before);
-    const again = await failureOf(scenario.act(stage));
+    const undone = scenario.failure === "undone" || (scenario.failure === "settling" && kind !== "given up");
+    if (undone) expect(await stage.ledger(), label).toEqual(before);
+    const again = await failureOf(scenario.act(stage, {}));
     if (again !== undefined)
       expect(scenario.doneAlready ?? [], `${label}: ${describeError(again)}`).toContain(
         (again as { code?: string }).code,
@@ -62,6 +60,30 @@ async function strike(stage: LibvirtStage, scenario: RpcScenario, { kind, name, 
   await reset(stage);
 }
 
+function setFault(
+  { host: { faults } }: LibvirtStage,
+  { kind, name, nth, giveUp }: Omit<Strike, "end"> & { readonly giveUp: AbortController },
+): LibvirtFault {
+  const procedure = name as Parameters<typeof faults.refuse>[0];
+  const error = { code: ErrorNumber.internalError, domain: ErrorDomain.qemu, message: "a fault" };
+  switch (kind) {
+    case "refused":
+      return faults.refuse(procedure, error, { nth, at: "before" });
+    case "carried out, then refused":
+      return faults.refuse(procedure, error, { nth, at: "after" });
+    case "carried out, then hung up":
+      return faults.hangUp(procedure, { nth, at: "after" });
+    case "given up": {
+      let calls = 0;
+      const when = (): boolean => {
+        if (++calls === nth) giveUp.abort();
+        return false;
+      };
+      return faults.silence(procedure, { when });
+    }
+  }
+}
+
 async function dryRun(
   stage: LibvirtStage,
   scenario: RpcScenario,
@@ -69,7 +91,7 @@ async function dryRun(
   await scenario.arrange?.(stage);
   const { received } = stage.host.server;
   const first = received.length;
-  await scenario.act(stage);
+  await scenario.act(stage, {});
   const calls = received.slice(first).map(({ name }) => name);
   const end = await stage.ledger();
   await reset(stage);

@@ -6,6 +6,10 @@ import { systemClock } from "../../../../src/core/index.js";
 import { waitFor } from "../../../lab/index.js";
 import { startLibvirtHost } from "../../../lab/libvirt-host.js";
 import { qemuProcess } from "../../contract/qemu-process.js";
+import type { CpuModel } from "../../../../src/driver/index.js";
+import { DEFAULT_LIBVIRT_HYPERVISOR_TIMEOUTS } from "../../../../src/libvirt/driver/index.js";
+import type { LibvirtHost } from "../../../../src/libvirt/driver/host.js";
+import { compareCpu } from "../../../../src/libvirt/driver/migration/compare-cpu.js";
 import { HypervisorLab, disk } from "./hypervisor-lab.js";
 
 /** Names of the calls that a piece of work makes. */
@@ -97,4 +101,26 @@ it("tells of all instances, and of the host, in a handful of calls", { timeout: 
   const { kernelNs, idleNs, userNs, frequencyMHz } = await driver.getHostCpuStats();
   expect(kernelNs > 0n && idleNs > 0n && userNs > 0n && frequencyMHz >= 0).toBe(true);
   for (const instance of instances) await driver.destroy(instance);
+});
+
+it("compares the CPUs of other hosts with this one's, as far as guests have them", { timeout: 120_000 }, async () => {
+  await using lab = await HypervisorLab.open();
+  const { cpu } = await lab.hypervisor.hostFacts();
+  const elsewhere = { ...cpu, arch: "aarch64" };
+  // Emulation needs nothing of the host's CPU but its architecture.
+  expect(await lab.hypervisor.compareCpu({ ...cpu, features: ["no-such-feature"] })).toBe("identical");
+  expect(await lab.hypervisor.compareCpu(elsewhere)).toBe("incompatible");
+  const client = await lab.client();
+  const facts = { virtType: "kvm", arch: cpu.arch };
+  const asKvm = { client, facts, timeouts: DEFAULT_LIBVIRT_HYPERVISOR_TIMEOUTS } as unknown as LibvirtHost;
+  const compare = (other: CpuModel): Promise<string> => compareCpu(asKvm, other, {});
+  expect(await compare(cpu)).toBe("identical");
+  expect(await compare({ ...cpu, features: [...cpu.features, ...cpu.features] })).toBe("identical");
+  expect(await compare({ ...cpu, features: [] })).toBe("superset");
+  // No CPU has both.
+  expect(await compare({ ...cpu, features: ["3dnow", "avx512-4fmaps"] })).toBe("incompatible");
+  expect(await compare({ ...cpu, model: "no-such-model" })).toBe("incompatible");
+  expect(await compare({ ...cpu, features: ["no-such-feature"] })).toBe("incompatible");
+  expect(await compare({ ...cpu, vendor: cpu.vendor === "Intel" ? "AMD" : "Intel" })).toBe("incompatible");
+  expect(await compare(elsewhere)).toBe("incompatible");
 });

@@ -1,11 +1,12 @@
 /** Guests whose memory libvirt writes to its disk and brings back, on a real libvirtd. */
 import { randomUUID } from "node:crypto";
-import { access, mkdir, readdir, rm, symlink, writeFile } from "node:fs/promises";
+import { access, mkdir, readdir, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { JsonObject } from "../../../../src/core/index.js";
 import { MemoryStateStore, isHyperviseError } from "../../../../src/core/index.js";
 import { run, temporaryDirectory, waitFor } from "../../../lab/index.js";
 import type { TemporaryDirectory } from "../../../lab/index.js";
+import { qemuProcess } from "../../contract/qemu-process.js";
 import { isAlphabet, writeFullGuest } from "../../kvm/busy-guest.js";
 import { HypervisorLab, disk, nic } from "./hypervisor-lab.js";
 
@@ -156,3 +157,33 @@ it("removes what a daemon and a driver that have died in the middle have left", 
   await found.kill();
   expect(await stateOf(found)).toBe("shutdown");
 });
+
+it(
+  "runs on, or can be brought back, when the daemon dies while its memory is written",
+  { timeout: 180_000 },
+  async () => {
+    const guest = await busy();
+    const qemu = await qemuProcess(guest.uuid);
+    const saving = guest.suspend!.save().then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    const began = async (): Promise<boolean> => (await stat(savedFile(guest)).catch(() => undefined)) !== undefined;
+    await waitFor(began, { timeoutMs: 60_000, what: "the file of the memory" });
+    // However fast the host is, QEMU is not done when the daemon dies.
+    process.kill(qemu, "SIGSTOP");
+    await lab.daemon.kill();
+    process.kill(qemu, "SIGCONT");
+    await lab.daemon.start();
+    const error = await saving;
+    if (error === undefined) await guest.suspend!.restore();
+    else expect(isHyperviseError(error, "HYPERVISOR_UNAVAILABLE"), String(error)).toBe(true);
+    await waitFor(async () => (await stateOf(guest)) === "running", { timeoutMs: 90_000, what: "the guest to run on" });
+    expect(await exists(savedFile(guest))).toBe(false);
+    await saysMore(guest);
+    await guest.suspend!.save();
+    await guest.suspend!.restore();
+    await saysMore(guest);
+    await guest.kill();
+  },
+);

@@ -1,4 +1,5 @@
 // The daemon goes away and comes back; others on the host change guests; two drivers and foreign domains.
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { afterEach, describe, expect, it } from "vitest";
 import type { DriverEvent } from "../../../../src/driver/index.js";
 import { LibvirtDriver } from "../../../../src/libvirt/driver/index.js";
@@ -128,16 +129,41 @@ describe("opening", () => {
     });
   });
 
-  it("refuses a libvirt that is too old", async () => {
+  it.for([
+    ["libvirt", { version: 8_009_000 }, "libvirt 8.9.0 is older than 9.0.0"],
+    ["QEMU", { qemuVersion: 6_002_001 }, "QEMU 6.2.1 is older than 7.2.0"],
+  ] as const)("refuses a %s that is too old, names both versions, and holds nothing", async ([, release, message]) => {
     const stage = await openStage();
     await stage.driver.close();
-    await using old = await SimulatedLibvirtHost.create({ version: 8_009_000 });
-    const driver = new LibvirtDriver({
-      stateDirectory: stage.stateDirectory,
-      virtType: "qemu",
-      connection: { connect: old.connector },
-    });
-    await expect(driver.initHost()).rejects.toMatchObject({ code: "HYPERVISOR_UNAVAILABLE", retryable: false });
+    await using old = await SimulatedLibvirtHost.create(release);
+    const open = (): LibvirtDriver =>
+      new LibvirtDriver({
+        stateDirectory: stage.stateDirectory,
+        virtType: "qemu",
+        connection: { connect: old.connector },
+      });
+    for (let attempt = 0; attempt < 2; attempt++)
+      await expect(open().initHost()).rejects.toMatchObject({
+        code: "HYPERVISOR_UNAVAILABLE",
+        retryable: false,
+        message: expect.stringContaining(message) as string,
+        remedy: expect.stringMatching(/Install/) as string,
+      });
+  });
+
+  it("tells of releases that a later release of this package will refuse", async () => {
+    const told: unknown[] = [];
+    const hear = (message: unknown): void => void told.push(message);
+    subscribe("hypervise:libvirt:old-release", hear);
+    try {
+      await openStage();
+    } finally {
+      unsubscribe("hypervise:libvirt:old-release", hear);
+    }
+    expect(told).toEqual([
+      { name: "libvirt", version: "9.0.0", nextLeast: "10.0.0" },
+      { name: "QEMU", version: "7.2.0", nextLeast: "8.2.0" },
+    ]);
   });
 
   it.for([

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import type { GuestDefinition } from "../../../../src/driver/index.js";
 import type { DomainPlanOptions } from "../../../../src/libvirt/driver/plan/index.js";
 import { definitionOf, diskOf, nicOf } from "./plan-cases.js";
+import { anyCodePoint } from "../../any-code-point.js";
 
 export interface HostilePlan {
   readonly definition: GuestDefinition;
@@ -24,7 +25,7 @@ const hostile = fc.oneof(
     "../../etc",
     "x".repeat(300),
   ),
-  fc.string({ unit: "binary", maxLength: 24 }),
+  fc.string({ unit: anyCodePoint, maxLength: 24 }),
   fc.string({ unit: "grapheme", minLength: 1, maxLength: 12 }),
 );
 /** Mostly what is right, so that single bad values get as far as they can. */

@@ -5,15 +5,12 @@ import { destinationDomain } from "../../../../src/libvirt/driver/migration/dest
 import { connectionUriCheck } from "../../../../src/libvirt/driver/migration/connection-uri.js";
 import { hostCpuXml } from "../../../../src/libvirt/driver/migration/compare-cpu.js";
 import { resolveMigrationOptions } from "../../../../src/libvirt/driver/migration/options.js";
-import {
-  beginConvergence,
-  converge,
-  downtimeLimit,
-  progressOf,
-} from "../../../../src/libvirt/driver/migration/progress.js";
+import { progressOf } from "../../../../src/libvirt/driver/migration/progress.js";
 import { migrationFlags, migrationParameters } from "../../../../src/libvirt/driver/migration/steps.js";
 import type { MigrationPlan } from "../../../../src/libvirt/driver/migration/steps.js";
-import { fingerprintOf, parseToken, receivedDefinition } from "../../../../src/libvirt/driver/migration/token.js";
+import { fingerprintOf, parseToken } from "../../../../src/libvirt/driver/migration/token.js";
+import { migrationDataUriOf, migrationUriOf } from "../../../../src/libvirt/driver/plan/index.js";
+import type { VirtType } from "../../../../src/libvirt/driver/plan/index.js";
 import { formatCpuXml, formatDomainXml, parseDomainXml } from "../../../../src/libvirt/index.js";
 
 const UUID = "11111111-2222-4333-8444-555555555555";
@@ -88,6 +85,7 @@ const token = {
   listenAddress: "2001:db8::1",
   encrypt: true,
   certificateName: "host-b",
+  tunnel: false,
   copyDisks: ["root"],
   fingerprint: "abc",
   xml: "<domain/>",
@@ -132,6 +130,38 @@ describe("what libvirt is told", () => {
     };
     expect(migrationFlags(least)).toEqual(always);
     expect(migrationParameters(least)).toEqual({});
+    // Of a tunnel libvirt's own daemons take all steps.
+    const through = { ...least, token: { ...least.token, tunnel: true } };
+    expect(new Set(migrationFlags(through))).toEqual(new Set([...always, "peer2peer", "tunnelled"]));
+    // Flags and parameters of a post-copy that is taken up again are those of its beginning.
+    const again = migrationFlags({ ...plan, resume: true });
+    expect(again.filter((flag) => flag !== "postcopyResume")).toEqual(migrationFlags(plan));
+    expect(again).toContain("postcopyResume");
+  });
+
+  it("is where hosts are reached, by their kind; what is no host's name is refused", () => {
+    const uris = (type: VirtType, address: string): readonly unknown[] => [
+      migrationUriOf(type, address, "tls"),
+      migrationDataUriOf(type, address),
+    ];
+    expect(uris("kvm", "host-b")).toEqual(["qemu+tls://host-b/system", "tcp://host-b"]);
+    expect(uris("qemu", "2001:db8::1")).toEqual(["qemu+tls://[2001:db8::1]/system", "tcp://[2001:db8::1]"]);
+    expect(uris("xen", "192.0.2.1")).toEqual(["xen+tls://192.0.2.1/system", "tcp://192.0.2.1"]);
+    expect(uris("parallels", "host-b")).toEqual(["parallels+tls://host-b/system", undefined]);
+    for (const type of ["lxc", "uml"] as const)
+      expect(() => uris(type, "host-b")).toThrow(expect.objectContaining({ code: "NOT_SUPPORTED" }));
+    for (const bad of [
+      "host-b\n",
+      "-host",
+      "host/../x",
+      "host;reboot",
+      "host b",
+      "u@host",
+      "[::1]",
+      "host:22",
+      "a".repeat(300),
+    ])
+      expect(() => uris("kvm", bad), bad).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
   });
 });
 
@@ -164,28 +194,20 @@ describe("what comes from another host", () => {
   });
 });
 
-describe("the definition on the destination", () => {
-  const definition = (path: string, bridge: string): GuestDefinition =>
+describe("the fingerprint of what the guest has on the destination", () => {
+  const has = (more: object = {}): GuestDefinition =>
     ({
-      uuid: UUID,
-      name: "web",
       vcpus: 2,
       memoryMiB: 512,
-      machine: "q35",
-      firmware: "bios",
-      guestAgent: false,
-      disks: [{ id: "root", deviceName: "vda", bus: "virtio", source: { type: "file", path, format: "raw" } }],
-      nics: [{ id: "port", macAddress: "52:54:00:00:00:01", backend: { type: "bridge", bridge } }],
+      disks: [{ id: "root" }, { id: "data" }],
+      nics: [],
+      ...more,
     }) as unknown as GuestDefinition;
 
-  it("has the source's hardware and the destination's files and networks", () => {
-    const [here, there] = [definition("/b/root", "br-b"), { ...definition("/a/root", "br-a"), vcpus: 4 }];
-    const received = receivedDefinition(here, there);
-    expect(received).toEqual({ ...here, vcpus: 4 });
-    expect(fingerprintOf(received)).toBe(fingerprintOf(there));
-    expect(fingerprintOf(received)).not.toBe(fingerprintOf(here));
-    expect(() => receivedDefinition(here, { ...there, nics: [] })).toThrow(/NICs/);
-    expect(() => receivedDefinition({ ...here, name: "other" }, there)).toThrow(/its name/);
+  it("changes when it has more or less there, and with nothing else", () => {
+    expect(fingerprintOf(has({ disks: [{ id: "data", source: {} }, { id: "root" }] }))).toBe(fingerprintOf(has()));
+    for (const other of [has({ vcpus: 4 }), has({ disks: [{ id: "root" }] }), has({ nics: [{ id: "port" }] })])
+      expect(fingerprintOf(other)).not.toBe(fingerprintOf(has()));
   });
 });
 
@@ -214,24 +236,13 @@ describe("how far a migration is", () => {
       downtimeMs: 12,
     });
   });
-
-  it("lets the standstill grow in steps, to the longest, when passes get no further", () => {
-    let state = beginConvergence(1_000);
-    expect(downtimeLimit(state)).toBe(100);
-    const limits = Array.from({ length: 40 }, (_, pass) => downtimeLimit((state = converge(state, pass, 5_000))));
-    expect(limits).toEqual([...limits].sort((a, b) => a - b));
-    expect(new Set(limits).size).toBe(10);
-    expect(limits.at(-1)).toBe(1_000);
-    let moving = beginConvergence(1_000);
-    for (const pass of [1, 2, 3, 4, 5]) moving = converge(moving, pass, 1_000_000 / 2 ** pass);
-    expect(downtimeLimit(moving)).toBe(100);
-  });
 });
 
 describe("options and CPUs", () => {
   it("have defaults, and are refused by name", () => {
     expect(resolveMigrationOptions()).toMatchObject({ transport: "tls", encrypt: false, copy: "auto" });
     expect(() => resolveMigrationOptions({ listenAddress: "host" })).toThrow(/options\.migration\.listenAddress/);
+    expect(() => resolveMigrationOptions({ tunnel: true, encrypt: true })).toThrow(/options\.migration\.encrypt/);
     expect(() => resolveMigrationOptions({ connectionUri: "qemu+ssh://h/system?command=x" })).toThrow(
       /options\.migration\.connectionUri/,
     );

@@ -1,93 +1,14 @@
 /** Definitions of all sorts, and hosts of all kinds: for the planner's tests here and those against libvirt's schemas and a real libvirtd. */
-import type { GuestDefinition, GuestDisk, GuestHardware, GuestNic } from "../../../../src/driver/index.js";
-import { libvirtHostFacts } from "../../../../src/libvirt/driver/plan/index.js";
-import type { DomainPlanOptions, LibvirtHostFacts, VirtType } from "../../../../src/libvirt/driver/plan/index.js";
-import { parseCapabilitiesXml } from "../../../../src/libvirt/index.js";
+import type { GuestDefinition, GuestDisk, GuestHardware } from "../../../../src/driver/index.js";
+import type { DomainPlanOptions } from "../../../../src/libvirt/driver/plan/index.js";
 import type { DiskSource } from "../../../../src/storage/index.js";
+import { KIND_CASES } from "./kind-cases.js";
+import { PLATFORM_CASES } from "./platform-cases.js";
+import { SECRET_UUID, definitionOf, diskOf, fileSource, nicOf, second, withHardware } from "./plan-parts.js";
+import type { PlanCase } from "./plan-parts.js";
 
-export const UUID = "0f5bd3c5-3d1a-4d25-8bd4-61ea4cb14d1e";
-export const SECRET_UUID = "5a0d3c43-3f7c-4f8a-9d0c-4a2f7d5f3b11";
-
-export interface PlanCase {
-  readonly name: string;
-  readonly virtType: VirtType;
-  readonly definition: GuestDefinition;
-  readonly options?: DomainPlanOptions;
-  /** libvirt needs what this machine may not have for it: KVM, swtpm, huge pages. Held against the schemas alone. */
-  readonly schemaOnly?: boolean;
-}
-
-/** A host that has everything, with nothing said of what it lacks. */
-export function factsOf(virtType: VirtType, changes: Partial<LibvirtHostFacts> = {}): LibvirtHostFacts {
-  const machines = "<machine canonical='pc-q35-9.2'>q35</machine><machine canonical='pc-i440fx-9.2'>pc</machine>";
-  const kinds: Record<VirtType, string> = {
-    kvm: guestXml("hvm", "kvm", machines),
-    qemu: guestXml("hvm", "qemu", machines) + guestXml("hvm", "qemu", "<machine>virt</machine>", "aarch64"),
-    lxc: guestXml("exe", "lxc"),
-    xen: guestXml("hvm", "xen", "<loader>/usr/lib/xen/boot/hvmloader</loader>") + guestXml("xen", "xen"),
-    parallels: guestXml("hvm", "vz"),
-    uml: guestXml("uml", "uml"),
-  };
-  const pages = "<pages unit='KiB' size='4'/><pages unit='KiB' size='2048'/>";
-  const text = `<capabilities><host><uuid>${UUID}</uuid><cpu><arch>x86_64</arch>${pages}</cpu></host>${kinds[virtType]}</capabilities>`;
-  const capabilities = parseCapabilitiesXml(text);
-  return { ...libvirtHostFacts({ virtType, libvirtVersion: 11_003_000, capabilities }), ...changes };
-}
-
-function guestXml(osType: string, domain: string, inner = "", arch = "x86_64"): string {
-  return `<guest><os_type>${osType}</os_type><arch name='${arch}'><wordsize>64</wordsize><emulator>/usr/bin/qemu-system-${arch}</emulator>${inner}<domain type='${domain}'/></arch></guest>`;
-}
-
-export function fileSource(name: string): DiskSource {
-  return { type: "file", format: "qcow2", path: `/srv/guests/${name}.qcow2` };
-}
-
-export function diskOf(changes: Partial<GuestDisk> = {}): GuestDisk {
-  return {
-    id: "root",
-    source: fileSource("root"),
-    bus: "virtio",
-    deviceType: "disk",
-    deviceName: "vda",
-    readOnly: false,
-    shareable: false,
-    bootIndex: 0,
-    ...changes,
-  };
-}
-
-export function nicOf(changes: Partial<GuestNic> = {}): GuestNic {
-  return {
-    id: "1b3d6c62-7a5f-4c58-8f7a-6f2f3f9f0001",
-    macAddress: "52:54:00:00:00:01",
-    model: "virtio",
-    backend: { type: "tap", deviceName: "tap1b3d6c62-7a", bridge: "br0", queues: 1 },
-    queues: 1,
-    ...changes,
-  };
-}
-
-export function definitionOf(changes: Partial<GuestDefinition> = {}): GuestDefinition {
-  return {
-    uuid: UUID,
-    name: "instance-1",
-    vcpus: 2,
-    memoryMiB: 512,
-    firmware: "bios",
-    disks: [diskOf()],
-    nics: [nicOf()],
-    guestAgent: true,
-    ...changes,
-  };
-}
-
-const withHardware = (hardware: GuestHardware, changes: Partial<GuestDefinition> = {}): GuestDefinition =>
-  definitionOf({ ...changes, hardware });
-
-const second = (changes: Partial<GuestDisk>): GuestDisk => {
-  const { bootIndex: _bootIndex, ...disk } = diskOf({ id: "second", deviceName: "vdb" });
-  return { ...disk, ...changes };
-};
+export { SECRET_UUID, UUID, definitionOf, diskOf, factsOf, nicOf } from "./plan-parts.js";
+export type { PlanCase } from "./plan-parts.js";
 
 const SECRETS: DomainPlanOptions = { secretUuids: { key: SECRET_UUID }, nbdTlsDirectory: "/etc/pki/nbd" };
 const SERVER = { host: "2001:db8::1", port: 3260 };
@@ -225,11 +146,6 @@ const qemu = (name: string, definition: GuestDefinition, more: Partial<PlanCase>
   ...more,
 });
 
-const windows = withHardware(
-  { clock: { hyperv: true }, cpu: { mode: "hostPassthrough" } },
-  { platform: { libvirt: { launchSecurity: { type: "sev", kernelHashes: true } } }, firmware: "uefi" },
-);
-
 export const PLAN_CASES: readonly PlanCase[] = [
   qemu("an ordinary guest", definitionOf()),
   qemu("on the older machine", definitionOf({ machine: "pc" })),
@@ -357,42 +273,6 @@ export const PLAN_CASES: readonly PlanCase[] = [
     },
   }),
   qemu("on ARM", withHardware({ tpm: {} }, { machine: "virt", firmware: "uefi" }), { schemaOnly: true }),
-  { name: "KVM with what Windows wants, and SEV", virtType: "kvm", definition: windows },
-  { name: "KVM", virtType: "kvm", definition: definitionOf() },
-  {
-    name: "a container",
-    virtType: "lxc",
-    definition: definitionOf({
-      disks: [diskOf(), second({ source: { type: "block", format: "raw", path: "/dev/loop7" } })],
-      platform: { libvirt: { init: "/init", idMap: { firstUid: 100_000, firstGid: 100_000, count: 65_536 } } },
-    }),
-  },
-  {
-    name: "a container in a directory",
-    virtType: "lxc",
-    definition: definitionOf({ disks: [], hardware: { rng: false, cpu: { pinning: { vcpus: [[0], [1]] } } } }),
-    options: { rootDirectory: "/srv/guests/root" },
-  },
-  {
-    name: "Xen, fully virtual",
-    virtType: "xen",
-    definition: withHardware({ vnc: { address: "127.0.0.1" }, video: { model: "cirrus" } }),
-  },
-  {
-    name: "Xen, paravirtual",
-    virtType: "xen",
-    definition: definitionOf({ platform: { libvirt: { xen: "pv" } } }),
-  },
-  {
-    name: "Virtuozzo",
-    virtType: "parallels",
-    definition: definitionOf({
-      disks: [diskOf({ bus: "sata", deviceName: "sda", source: { type: "block", format: "raw", path: "/dev/sdb" } })],
-    }),
-  },
-  {
-    name: "User Mode Linux",
-    virtType: "uml",
-    definition: definitionOf({ disks: [diskOf(), second({ source: fileSource("second") })] }),
-  },
+  ...PLATFORM_CASES,
+  ...KIND_CASES,
 ];

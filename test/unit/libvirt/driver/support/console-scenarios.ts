@@ -13,25 +13,35 @@ async function suspended(stage: LibvirtStage): Promise<void> {
 }
 
 export const CONSOLE_SCENARIOS: readonly RpcScenario[] = [
-  { name: "suspend", failure: "undone", arrange: running, act: ({ driver }) => driver.suspend(instance) },
-  { name: "resume", failure: "undone", arrange: suspended, act: ({ driver }) => driver.resume(instance) },
+  {
+    name: "suspend",
+    failure: "undone",
+    arrange: running,
+    act: ({ driver }, options) => driver.suspend(instance, options),
+  },
+  {
+    name: "resume",
+    failure: "undone",
+    arrange: suspended,
+    act: ({ driver }, options) => driver.resume(instance, options),
+  },
   {
     name: "destroy of a suspended guest",
     failure: "forward",
     arrange: suspended,
-    act: ({ driver }) => driver.destroy(instance),
+    act: ({ driver }, options) => driver.destroy(instance, options),
   },
   {
     name: "setConsolePassword",
     failure: "undone",
     arrange: running,
-    act: ({ driver }) => driver.setConsolePassword(instance, "vnc", "sesame"),
+    act: ({ driver }, options) => driver.setConsolePassword(instance, "vnc", "sesame", options),
   },
   {
     name: "triggerCrashDump",
     failure: "undone",
     arrange: running,
-    act: ({ driver }) => driver.triggerCrashDump(instance),
+    act: ({ driver }, options) => driver.triggerCrashDump(instance, options),
   },
   {
     name: "consoles and counters",

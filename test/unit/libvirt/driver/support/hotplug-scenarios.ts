@@ -30,27 +30,44 @@ const ACTS: readonly Act[] = [
   {
     name: "attachVolume",
     failure: "undone",
-    act: ({ driver }) => driver.attachVolume(instance, blockDevice("vol-2").connection, { bus: "scsi" }),
+    act: ({ driver }, options) =>
+      driver.attachVolume(instance, blockDevice("vol-2").connection, { ...options, bus: "scsi" }),
   },
   {
     name: "detachVolume",
-    failure: "undone",
-    act: ({ driver }) => driver.detachVolume(instance, blockDevice("vol-1").connection),
+    failure: "settling",
+    act: ({ driver }, options) => driver.detachVolume(instance, blockDevice("vol-1").connection, options),
   },
-  { name: "detachInterface", failure: "undone", act: ({ driver }) => driver.detachInterface(instance, vif(1)) },
-  { name: "attachDevice", failure: "undone", act: ({ driver }) => driver.attachDevice(instance, mouse) },
-  { name: "detachDevice", failure: "undone", act: ({ driver }) => driver.detachDevice(instance, "tablet") },
-  { name: "setVcpus", failure: "undone", act: ({ driver }) => driver.setVcpus(instance, 2) },
-  { name: "setMemory", failure: "undone", act: ({ driver }) => driver.setMemory(instance, 512 + 128) },
+  {
+    name: "detachInterface",
+    failure: "settling",
+    act: ({ driver }, options) => driver.detachInterface(instance, vif(1), options),
+  },
+  {
+    name: "attachDevice",
+    failure: "undone",
+    act: ({ driver }, options) => driver.attachDevice(instance, mouse, options),
+  },
+  {
+    name: "detachDevice",
+    failure: "settling",
+    act: ({ driver }, options) => driver.detachDevice(instance, "tablet", options),
+  },
+  { name: "setVcpus", failure: "settling", act: ({ driver }, options) => driver.setVcpus(instance, 2, options) },
+  {
+    name: "setMemory",
+    failure: "undone",
+    act: ({ driver }, options) => driver.setMemory(instance, 512 + 128, options),
+  },
   {
     name: "changeMedium",
     failure: "undone",
-    act: ({ driver }) => driver.changeMedium(instance, "drive-sda", blockDevice("vol-3").connection),
+    act: ({ driver }, options) => driver.changeMedium(instance, "drive-sda", blockDevice("vol-3").connection, options),
   },
   {
     name: "setDiskLimits",
     failure: "undone",
-    act: ({ driver }) => driver.setDiskLimits(instance, "root", { totalBytesPerSecond: 1_048_576 }),
+    act: ({ driver }, options) => driver.setDiskLimits(instance, "root", { totalBytesPerSecond: 1_048_576 }, options),
   },
 ];
 

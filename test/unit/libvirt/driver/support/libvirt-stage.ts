@@ -3,10 +3,12 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MemoryStateStore, systemClock } from "../../../../../src/core/index.js";
+import type { Clock } from "../../../../../src/core/index.js";
 import type { InstanceRef } from "../../../../../src/driver/index.js";
 import { FakeProcess, FakeWorld, createFakeCollaborators } from "../../../../../src/fake/index.js";
 import { LibvirtDriver } from "../../../../../src/libvirt/driver/index.js";
 import type { LibvirtDriverOptions } from "../../../../../src/libvirt/driver/index.js";
+import { MemorySecretStore } from "../../../../../src/storage/index.js";
 import { LibvirtClient, parseDomainXml } from "../../../../../src/libvirt/index.js";
 import { readDomain } from "../../../../../src/libvirt/driver/plan/index.js";
 import { SimulatedLibvirtHost } from "../../../../../src/testing/libvirt/index.js";
@@ -17,10 +19,19 @@ export const instance: InstanceRef = { uuid: smallSpec().uuid, name: smallSpec()
 /** Short waits: nobody in these tests is slow. */
 const TIMEOUTS = { shutdownGraceMs: 300, shutdownResendMs: 100, softRebootMs: 1_000, undoMs: 30_000, detachMs: 20_000 };
 
+export interface LibvirtStageOptions {
+  readonly initHost?: boolean;
+  readonly name?: string;
+  /** The collaborators' and so the choreography's. */
+  readonly clock?: Clock;
+}
+
 export class LibvirtStage {
   readonly host: SimulatedLibvirtHost;
   readonly world: FakeWorld;
   readonly stateDirectory: string;
+  /** Keys of encrypted volumes. */
+  readonly secrets = new MemorySecretStore();
   readonly #state = new MemoryStateStore();
   readonly #options: Partial<LibvirtDriverOptions>;
   driver: LibvirtDriver;
@@ -41,10 +52,10 @@ export class LibvirtStage {
   /** Opens a driver. */
   static async open(
     options: Partial<LibvirtDriverOptions> = {},
-    { initHost = true, name = "host" } = {},
+    { initHost = true, name = "host", clock = systemClock }: LibvirtStageOptions = {},
   ): Promise<LibvirtStage> {
     const host = await SimulatedLibvirtHost.create({ name });
-    const world = new FakeWorld({ clock: systemClock });
+    const world = new FakeWorld({ clock });
     for (const volumeId of ["vol-1", "vol-2", "vol-3"]) world.volumes.create({ volumeId });
     const stage = new LibvirtStage(host, world, await mkdtemp(join(tmpdir(), "ls-")), options);
     if (initHost) await stage.driver.initHost();
@@ -57,6 +68,11 @@ export class LibvirtStage {
     this.driver = this.#open();
     if (initHost) await this.driver.initHost();
     return this.driver;
+  }
+
+  /** A driver that only looks, beside this one, on the same state. It is the caller's to open and close. */
+  openReader(): LibvirtDriver {
+    return this.#open({ readOnly: true });
   }
 
   /** All that is on the host: libvirt's, the collaborators', the driver's. */
@@ -98,7 +114,7 @@ export class LibvirtStage {
     await rm(this.stateDirectory, { recursive: true, force: true });
   }
 
-  #open(): LibvirtDriver {
+  #open(more: Partial<LibvirtDriverOptions> = {}): LibvirtDriver {
     const { state: _state, ...collaborators } = createFakeCollaborators(
       new FakeProcess([...this.world.hosts][0] ?? this.world.addHost()),
       this.#state,
@@ -108,10 +124,11 @@ export class LibvirtStage {
       virtType: "qemu",
       connection: { connect: this.host.connector },
       state: this.#state,
-      collaborators,
       timeouts: TIMEOUTS,
       libvirtTimeouts: { queryMs: 1_000, killMs: 2_000, callMs: 10_000, letGoMs: 20_000 },
       ...this.#options,
+      ...more,
+      collaborators: { ...collaborators, secrets: this.secrets, ...this.#options.collaborators },
     });
   }
 }

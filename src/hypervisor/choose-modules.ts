@@ -4,7 +4,7 @@ interface Module {
   readonly sizeMiB?: number;
 }
 
-/** Modules that together are just so large, later ones before earlier ones; undefined when none are. */
+/** Modules that are just so large together, those plugged last first; undefined where none are. */
 export function chooseModules<M extends Module>(modules: readonly M[], totalMiB: number): readonly M[] | undefined {
   // For each sum that can be reached, the modules that first reached it.
   const reached = new Map<number, readonly M[]>([[0, []]]);
