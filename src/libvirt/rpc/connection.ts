@@ -168,7 +168,7 @@ export class LibvirtConnection implements AsyncDisposable {
       this.#onOwnConnection(limits.signal, (own) => own.execute(procedure, args, limits));
     return this.#send(procedure, encodeArguments(procedure, args), {
       ...options,
-      lane: laneOf(args),
+      lane: laneOf(procedure, args),
       ...(mayGoBeside(procedure) && options.fds === undefined ? { beside } : {}),
     });
   }
@@ -350,8 +350,9 @@ export class LibvirtConnection implements AsyncDisposable {
   }
 }
 
-/** The domain that a call is about; undefined for calls about the host and all else. */
-function laneOf(args: unknown): string | undefined {
+/** The domain that a call is about; undefined for calls about the host, for those that end what others do with the domain, and all else. */
+function laneOf({ name }: Procedure, args: unknown): string | undefined {
+  if (name.includes("Abort")) return undefined;
   const { dom } = (args ?? {}) as { readonly dom?: { readonly uuid?: unknown } };
   return typeof dom?.uuid === "string" ? dom.uuid : undefined;
 }
