@@ -17,6 +17,8 @@ export interface KvmTimeouts {
   readonly quitMs: number;
   /** From asking the guest for a vCPU or memory until it has let go, where the caller sets no limit. */
   readonly letGoMs: number;
+  /** Between two requests to the guest to let go of a device: one that still starts does not hear the first. */
+  readonly detachResendMs: number;
   /** From SIGKILL until the process is gone. */
   readonly killMs: number;
   /** From the loss of the monitor until the process is gone. */
@@ -54,6 +56,7 @@ export const DEFAULT_KVM_TIMEOUTS: KvmTimeouts = Object.freeze({
   adoptMs: 5_000,
   quitMs: 5_000,
   letGoMs: 30_000,
+  detachResendMs: 20_000,
   killMs: 30_000,
   exitMs: 10_000,
   consoleMs: 5_000,

@@ -11,6 +11,7 @@ import type { DeviceBinding } from "../plan/hardware.js";
 import type { GuestSession } from "../session.js";
 import { memoryBackend } from "../plan/memory-slots.js";
 import { withoutDevice } from "../state/state-changes.js";
+import { keepAsking } from "./keep-asking.js";
 import { isVcpuName } from "./vcpu-slots.js";
 import { reconcileVcpus } from "./vcpus.js";
 import { waitUnplugged } from "./wait-unplugged.js";
@@ -64,7 +65,12 @@ export async function unplug(
       throw asDetachError(core, binding, error);
     }
   }
-  return await waitUnplugged(core, gone, options);
+  const stopAsking = keepAsking(core, session, handle);
+  try {
+    return await waitUnplugged(core, gone, options);
+  } finally {
+    stopAsking();
+  }
 }
 
 /**

@@ -10,7 +10,7 @@ type Guest = Awaited<ReturnType<KvmHypervisor["define"]>>;
 let lab: KvmLab;
 beforeAll(async () => {
   requirePackages("qemu-system-x86_64");
-  lab = await KvmLab.open({ hotplugPorts: 3 });
+  lab = await KvmLab.open({ hotplugPorts: 3, timeouts: { detachResendMs: 6_000 } });
 });
 afterAll(() => lab?.[Symbol.asyncDispose]());
 
@@ -37,9 +37,15 @@ describe.each(["q35", "pc"] as const)("a running Linux guest on %s", (machine) =
   beforeAll(async () => {
     guest = await lab.linux({ machine });
     await guest.start();
-    await waitReady(guest);
   });
   afterAll(() => guest?.kill());
+
+  it("lets go of a disk that it was asked for before it could hear it", { timeout: 180_000 }, async () => {
+    await guest.attachDisk(disk("early", "vdb", await lab.image("early.img")));
+    expect(await guest.detachDisk("early", { timeoutMs: 120_000 })).toBe("detached");
+    expect(await inventory(lab, guest.uuid)).toEqual([]);
+    await waitReady(guest);
+  });
 
   it("takes a disk and lets go of it", async () => {
     const data = disk("volume-1", "vdb", await lab.image("one.img"), { serial: "one" });
@@ -55,7 +61,10 @@ describe.each(["q35", "pc"] as const)("a running Linux guest on %s", (machine) =
     expect(await guest.detachDisk("volume-1", detach)).toBe("absent");
     expect(await inGuest(guest, "ls /sys/block")).toBe("");
     expect(await inventory(lab, guest.uuid)).toEqual([]);
-    expect(lab.events.filter((event) => event.type === "deviceDetached" && event.uuid === guest.uuid)).toHaveLength(1);
+    const told = lab.events.filter(
+      (event) => event.type === "deviceDetached" && event.uuid === guest.uuid && event.device === "volume-1",
+    );
+    expect(told).toHaveLength(1);
   });
 
   it("takes SCSI disks, the first with a controller", async () => {

@@ -204,6 +204,24 @@ describe("a guest's memory", () => {
     expect(core.state.hardware.bindings.at(-1)).not.toHaveProperty("phase");
   });
 
+  it("is asked for again while the guest is silent, whatever QEMU says to that, until it lets go", async () => {
+    Object.assign(core.host.timeouts, { detachResendMs: 5 });
+    server.on("object-add", () => ({}));
+    server.on("object-del", () => ({}));
+    server.on("device_add", () => ({}));
+    server.on("device_del", () => {
+      if (asked.push("del") > 1) throw Object.assign(new Error("asked"), { class: "GenericError", desc: "already" });
+      return {};
+    });
+    await setMemory(core, 256, {});
+    const { handle } = core.state.hardware.bindings.at(-1)!;
+    const going = setMemory(core, 128, {});
+    await waitFor(() => asked.length >= 3);
+    server.emit("DEVICE_DELETED", { device: handle, path: `/machine/peripheral/${handle}` });
+    await going;
+    expect(core.definition.memoryMiB).toBe(128);
+  });
+
   it("has slots, of which there are only so many", () => {
     const base = planHardware(growing, "q35", policy);
     const full = bindMemory(bindMemory(base, 2, 128, 128), 2, 256, 128);
