@@ -35,10 +35,10 @@ interface Objects {
 export function transition(
   before: readonly Fragment[],
   after: readonly Fragment[],
-  tableNames: Readonly<Record<TableKey, string>>,
+  tableName: string,
 ): readonly string[] {
   const [was, is] = [objectsOf(before), objectsOf(after)];
-  const at = (table: TableKey, name: string): string => `${table} ${tableNames[table]} ${name}`;
+  const at = (table: TableKey, name: string): string => `${table} ${tableName} ${name}`;
   const lines: string[] = [];
   const late: string[] = [];
   for (const [name, table] of is.counters) if (!was.counters.has(name)) lines.push(`add counter ${at(table, name)}`);

@@ -35,6 +35,10 @@ export class Nft {
     return this.#succeeds(["-c", "-f", "-"], script);
   }
 
+  async hasChain(table: TableKey, tableName: string, name: string): Promise<boolean> {
+    return this.#succeeds(["list", "chain", table, tableName, name]);
+  }
+
   async hasCounter(table: TableKey, tableName: string, name: string): Promise<boolean> {
     return this.#succeeds(["list", "counter", table, tableName, name]);
   }

@@ -16,7 +16,8 @@ import { groupFragment, membersFragment, providerRules } from "./group-fragments
 import { FIXED, groupNames } from "./names.js";
 import { Nft } from "./nft.js";
 import { sourceFragment } from "./port-fragments.js";
-import { skeleton } from "./skeleton.js";
+import { permissionsTable, skeleton } from "./skeleton.js";
+import { TableTurns } from "./table-turns.js";
 import type { TrackingMode } from "./tracking-mode.js";
 
 export interface NftablesBackendOptions {
@@ -41,14 +42,16 @@ interface InForce {
 export class NftablesBackend implements FirewallBackend {
   readonly #nft: Nft;
   readonly #bridges: BridgeNetfilter;
-  readonly #names: Readonly<Record<TableKey, string>>;
+  readonly #name: string;
+  readonly #turns: TableTurns;
   #mode: TrackingMode | undefined;
   #inForce: InForce | undefined;
 
   constructor({ commands, table, mode, timeoutMs }: NftablesBackendOptions) {
     this.#nft = new Nft(commands, timeoutMs);
     this.#bridges = new BridgeNetfilter(commands);
-    this.#names = { bridge: table, inet: table };
+    this.#name = table;
+    this.#turns = new TableTurns(this.#nft, table);
     this.#mode = mode;
   }
 
@@ -59,7 +62,7 @@ export class NftablesBackend implements FirewallBackend {
 
   async replace(state: PolicyState): Promise<void> {
     const mode = await this.#chooseMode();
-    const { text, permissions: table } = skeleton(mode, this.#names);
+    const table = permissionsTable(mode);
     const fragments = new Map<string, readonly Fragment[]>();
     const dispatch = new Dispatch(mode, table);
     const owned = [...state.instances.values()].flatMap(portsOf);
@@ -69,11 +72,17 @@ export class NftablesBackend implements FirewallBackend {
     for (const [name, fragment] of dispatch.move([], owned.filter(isDecided), state).fragments)
       fragments.set(name, [fragment]);
     const mark = `mark_${randomBytes(8).toString("hex")}`;
-    const lines = transition([], [...fragments.values()].flat(), this.#names);
-    const provider = this.#providerLines(state, table);
     if (mode === "inet") await this.#bridges.switchOnFor(owned);
-    const marks = this.#tables(mode).map((key) => `add counter ${key} ${this.#names[key]} ${mark}\n`);
-    await this.#nft.apply(text + [...lines, ...provider].map((line) => `${line}\n`).join("") + marks.join(""));
+    try {
+      await this.#turns.replace((name) => {
+        const lines = transition([], [...fragments.values()].flat(), name);
+        const provider = providerLines(state, table, name);
+        const marks = tablesOf(mode).map((key) => `add counter ${key} ${name} ${mark}`);
+        return skeleton(mode, name) + [...lines, ...provider, ...marks].map((line) => `${line}\n`).join("");
+      });
+    } finally {
+      if (this.#turns.current === undefined) this.#inForce = undefined;
+    }
     this.#inForce = { mode, table, fragments, dispatch, mark };
   }
 
@@ -104,8 +113,8 @@ export class NftablesBackend implements FirewallBackend {
     }
     const old = [...next.keys()].flatMap((name) => fragments.get(name) ?? []);
     const lines = [
-      ...transition(old, [...next.values()].flat(), this.#names),
-      ...(change.providerRules ? this.#providerLines(after, table) : []),
+      ...transition(old, [...next.values()].flat(), this.#current),
+      ...(change.providerRules ? providerLines(after, table, this.#current) : []),
     ];
     try {
       if (mode === "inet") await this.#bridges.switchOnFor(is);
@@ -124,17 +133,12 @@ export class NftablesBackend implements FirewallBackend {
   async intact(): Promise<boolean> {
     if (this.#inForce === undefined) return false;
     const { mark, mode } = this.#inForce;
-    const found = await Promise.all(this.#tables(mode).map((key) => this.#nft.hasCounter(key, this.#names[key], mark)));
+    const found = await Promise.all(tablesOf(mode).map((key) => this.#nft.hasCounter(key, this.#current, mark)));
     return found.every(Boolean);
   }
 
   async remove(): Promise<void> {
-    const keys: readonly TableKey[] = ["bridge", "inet"];
-    const lines = keys.flatMap((key) => [
-      `add table ${key} ${this.#names[key]}`,
-      `delete table ${key} ${this.#names[key]}`,
-    ]);
-    await this.#nft.apply(lines.map((line) => `${line}\n`).join(""));
+    await this.#turns.remove();
     this.#inForce = undefined;
     await this.#bridges.switchAllOff();
   }
@@ -145,7 +149,7 @@ export class NftablesBackend implements FirewallBackend {
 
   plan(state: PolicyState, instance: InstancePolicy): string {
     const mode = this.#inForce?.mode ?? this.#mode ?? "inet";
-    const { permissions: table } = skeleton(mode, this.#names);
+    const table = permissionsTable(mode);
     const owned = portsOf(instance);
     const moved = new Dispatch(mode, table).move([], owned.filter(isDecided), state);
     const groups = [...state.groups.values()].filter(({ id }) => owned.some(({ port }) => port.groups?.includes(id)));
@@ -155,7 +159,7 @@ export class NftablesBackend implements FirewallBackend {
       ...[...state.members].map(([id, ranges]) => membersFragment(id, ranges, table)),
       ...moved.fragments.values(),
     ];
-    return transition([], fragments, this.#names)
+    return transition([], fragments, this.#current)
       .map((line) => `${line}\n`)
       .join("");
   }
@@ -167,7 +171,7 @@ export class NftablesBackend implements FirewallBackend {
       ports.map(async (owned) => {
         const { to, refused } = dispatch.countersOf(owned);
         const [total, dropped] = await Promise.all(
-          [to, refused].map((elements) => this.#nft.elementCounter(table, this.#names[table], elements)),
+          [to, refused].map((elements) => this.#nft.elementCounter(table, this.#current, elements)),
         );
         const none = { packets: 0n, bytes: 0n };
         const { packets, bytes } = total ?? none;
@@ -182,7 +186,7 @@ export class NftablesBackend implements FirewallBackend {
 
   async groupCounter(groupId: string): Promise<FilterCounter> {
     const { table } = this.#require();
-    return this.#nft.counter(table, this.#names[table], groupNames(groupId).counter);
+    return this.#nft.counter(table, this.#current, groupNames(groupId).counter);
   }
 
   #require(): InForce {
@@ -190,19 +194,24 @@ export class NftablesBackend implements FirewallBackend {
     return this.#inForce;
   }
 
-  #tables(mode: TrackingMode): readonly TableKey[] {
-    return mode === "inet" ? ["bridge", "inet"] : ["bridge"];
-  }
-
-  #providerLines(state: PolicyState, table: TableKey): readonly string[] {
-    const chain = `${table} ${this.#names[table]} ${FIXED.provider}`;
-    return [`flush chain ${chain}`, ...providerRules(state.providerRules).map((rule) => `add rule ${chain} ${rule}`)];
+  /** The name of our tables: of those in force, or else of the first. */
+  get #current(): string {
+    return this.#turns.current ?? this.#name;
   }
 
   async #chooseMode(): Promise<TrackingMode> {
     this.#mode ??= (await this.#bridges.isThere()) || !(await this.#nft.accepts(PROBE)) ? "inet" : "bridge";
     return this.#mode;
   }
+}
+
+function tablesOf(mode: TrackingMode): readonly TableKey[] {
+  return mode === "inet" ? ["bridge", "inet"] : ["bridge"];
+}
+
+function providerLines(state: PolicyState, table: TableKey, name: string): readonly string[] {
+  const chain = `${table} ${name} ${FIXED.provider}`;
+  return [`flush chain ${chain}`, ...providerRules(state.providerRules).map((rule) => `add rule ${chain} ${rule}`)];
 }
 
 const PROBE = "table bridge hypervise_probe {\n chain c {\n  ct state established accept\n }\n}\n";

@@ -74,8 +74,8 @@ function antiSpoofing(mode: TrackingMode): string {
 }
 
 /** The table of anti-spoofing alone, without a port. */
-export function antiSpoofingSkeleton(table: string): string {
-  return `add table bridge ${table}\ndelete table bridge ${table}\ntable bridge ${table} {\n${antiSpoofing("inet")}\n}\n`;
+export function antiSpoofingSkeleton(name: string): string {
+  return tableText("bridge", name, antiSpoofing("inet"));
 }
 
 /** What groups permit: each new flow once on its way out of a port and once on its way into one. */
@@ -121,18 +121,20 @@ function permissions(mode: TrackingMode): string {
   ].join("\n");
 }
 
-/** Our tables without a port, and the table that permissions stand in. */
-export function skeleton(
-  mode: TrackingMode,
-  tableNames: Readonly<Record<TableKey, string>>,
-): { readonly text: string; readonly permissions: TableKey } {
-  const fresh = (key: TableKey): string =>
-    `add table ${key} ${tableNames[key]}\ndelete table ${key} ${tableNames[key]}\n`;
-  const table = (key: TableKey, ...parts: readonly string[]): string =>
-    `${fresh(key)}table ${key} ${tableNames[key]} {\n${parts.join("\n")}\n}\n`;
+/** Our tables without a port. */
+export function skeleton(mode: TrackingMode, name: string): string {
   if (mode === "inet")
-    return { text: table("bridge", antiSpoofing(mode)) + table("inet", permissions(mode)), permissions: "inet" };
-  return { text: fresh("inet") + table("bridge", antiSpoofing(mode), permissions(mode)), permissions: "bridge" };
+    return tableText("bridge", name, antiSpoofing(mode)) + tableText("inet", name, permissions(mode));
+  return tableText("bridge", name, antiSpoofing(mode), permissions(mode));
+}
+
+/** The family of the table that permissions stand in. */
+export function permissionsTable(mode: TrackingMode): TableKey {
+  return mode === "inet" ? "inet" : "bridge";
+}
+
+function tableText(key: TableKey, name: string, ...parts: readonly string[]): string {
+  return `table ${key} ${name} {\n${parts.join("\n")}\n}\n`;
 }
 
 function declarations(kinds: readonly SetKind[], mode: TrackingMode): string[] {

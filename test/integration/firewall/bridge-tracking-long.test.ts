@@ -2,11 +2,12 @@
 // whose kernel is.
 import { beforeAll, describe, expect, it } from "vitest";
 import { NftablesFirewallDriver } from "../../../src/firewall/index.js";
-import { requirePackages, run } from "../../lab/index.js";
+import { requirePackages } from "../../lab/index.js";
 import { fileServer, runInHostGuest } from "../../lab/host-guest.js";
 import { expectAgreement } from "./agreement.js";
 import { firewallContract } from "./contract.js";
 import { FirewallLab } from "./firewall-lab.js";
+import { deleteTables } from "./nft-tables.js";
 
 const MODULES = ["nf_conntrack_bridge", "nf_conntrack_netlink", "nft_meta_bridge", "nft_ct", "nft_objref", "tun"];
 const FILE = "test/integration/firewall/bridge-tracking-long.test.ts";
@@ -55,10 +56,7 @@ tail -n 40 /tmp/log; echo; echo REPORT; cat /tmp/report.json; echo`,
     firewallContract({
       name: "nftables",
       make: (options) => new NftablesFirewallDriver(options),
-      async flush() {
-        for (const family of ["bridge", "inet"])
-          await run(["nft", "delete", "table", family, "hypervise"]).catch(() => "");
-      },
+      flush: () => deleteTables("hypervise"),
       isChange: ([command, first]) => command === "nft" && first === "-f",
       decidesForBroadcasts: true,
       reloads: 10,

@@ -10,6 +10,7 @@ import { requirePackages, run } from "../../lab/index.js";
 import { expectAgreement } from "./agreement.js";
 import { firewallContract } from "./contract.js";
 import { FirewallLab } from "./firewall-lab.js";
+import { bridgeTable, deleteTables } from "./nft-tables.js";
 
 /** A process that holds a lock of files, as another iptables does. */
 function startHolder(path: string): { readonly held: Promise<unknown>; release(): Promise<unknown> } {
@@ -54,7 +55,7 @@ export async function testVariant(variant: IptablesVariant): Promise<void> {
         for (const family of ["iptables", "ip6tables"])
           for (const all of ["-F", "-X"]) await run([`${family}-${variant}`, "-w", all]);
         await run(["ipset", "destroy"]);
-        await run(["nft", "delete", "table", "bridge", OWNER]).catch(() => "");
+        await deleteTables(OWNER);
       },
       reloads: 12,
       // What is the same for both is shown in three steps by the other.
@@ -116,7 +117,7 @@ export async function testVariant(variant: IptablesVariant): Promise<void> {
       await lab.filter(firewall, 2, { securityGroups: ["g"] });
       const look = async () => {
         const texts = ["iptables", "ip6tables"].map((family) => run([`${family}-${variant}-save`, "-t", "filter"]));
-        const all = [...texts, run(["ipset", "list"]), run(["nft", "list", "table", "bridge", OWNER])];
+        const all = [...texts, run(["ipset", "list"]), bridgeTable(OWNER)];
         const lines = (await Promise.all(all)).join("\n").split("\n");
         return lines.filter((line) => !/^[#:]|^Size|^Header|counter/.test(line)).sort();
       };

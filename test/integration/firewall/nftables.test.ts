@@ -1,9 +1,12 @@
 import { beforeAll, describe, expect, it } from "vitest";
+import { SystemCommandRunner } from "../../../src/host/index.js";
+import type { CommandRunner } from "../../../src/host/index.js";
 import { NftablesFirewallDriver } from "../../../src/firewall/index.js";
 import { requirePackages, run } from "../../lab/index.js";
 import { expectAgreement } from "./agreement.js";
 import { firewallContract } from "./contract.js";
 import { FirewallLab } from "./firewall-lab.js";
+import { deleteTables } from "./nft-tables.js";
 
 beforeAll(() => requirePackages("nft", "conntrack", "ip"));
 
@@ -11,10 +14,7 @@ describe("the nftables firewall", () => {
   firewallContract({
     name: "nftables",
     make: (options) => new NftablesFirewallDriver(options),
-    async flush() {
-      for (const family of ["bridge", "inet"])
-        await run(["nft", "delete", "table", family, "hypervise"]).catch(() => "");
-    },
+    flush: () => deleteTables("hypervise"),
     isChange: ([command, first]) => command === "nft" && first === "-f",
   });
 
@@ -24,6 +24,45 @@ describe("the nftables firewall", () => {
     });
     expect(packets).toBeGreaterThan(1_500);
     expect(passed).toBeGreaterThan(20);
+  });
+
+  it("has one pair of tables in force, whatever fails or dies while they are put in force anew", async () => {
+    await using lab = await FirewallLab.create(2);
+    const system = new SystemCommandRunner();
+    let [changes, from, to] = [0, 0, 0];
+    const commands: CommandRunner = {
+      run: (argv, options) => {
+        const broken = argv[1] === "-f" && ++changes >= from && changes <= to;
+        return system.run(broken ? ["false"] : argv, options);
+      },
+    };
+    const firewall = new NftablesFirewallDriver({ groups: lab.groups, commands });
+    lab.group("web", [{ direction: "ingress", ipVersion: 4, protocol: "tcp", portFrom: 80 }]);
+    await lab.filter(firewall, 1, { securityGroups: ["web"] });
+    const tables = async (): Promise<string[]> => (await run(["nft", "list", "tables"])).trim().split("\n").sort();
+    const holds = (): void => expect([80, 81].map((port) => lab.connects(2, 1, "tcp", port))).toEqual([true, false]);
+    const before = await tables();
+    for (const step of [1, 2]) {
+      [changes, from, to] = [0, step, step];
+      await expect(firewall.reconcile()).rejects.toMatchObject({ code: "FIREWALL_FAILED" });
+      expect(await tables()).toEqual(before);
+      holds();
+    }
+    // Nothing that follows the first step comes about, as if the process had died there.
+    [changes, from, to] = [0, 2, Infinity];
+    await expect(firewall.reconcile()).rejects.toMatchObject({ code: "FIREWALL_FAILED" });
+    expect(await tables()).toHaveLength(4);
+    holds();
+    to = 0;
+    const next = new NftablesFirewallDriver({ groups: lab.groups });
+    await lab.filter(next, 1, { securityGroups: ["web"] });
+    expect(await tables()).toHaveLength(2);
+    holds();
+    await firewall.reconcile();
+    expect(await tables()).toHaveLength(2);
+    holds();
+    await firewall.remove();
+    expect(await run(["nft", "list", "tables"])).toBe("");
   });
 
   it("leaves the tables of others alone, counts, and says what it would do", async () => {
