@@ -64,7 +64,7 @@ export interface FakeLibvirtServerOptions {
  * ```
  */
 export class FakeLibvirtServer implements AsyncDisposable {
-  /** Every call that arrived, in order, those included by which connections are opened. */
+  /** Every call that came through, in order, those included by which connections are opened; not those that a fault struck before they had an effect. */
   readonly received: FakeLibvirtCall[] = [];
   readonly faults = new LibvirtFaults();
   /** For `LibvirtConnection.open`'s option `connect`: connects in memory. */
@@ -164,12 +164,12 @@ export class FakeLibvirtServer implements AsyncDisposable {
     });
   }
 
-  /** The calls of this name that have arrived. */
+  /** The calls of this name that have come through. */
   callsOf<N extends FakeProcedureName>(name: N): readonly FakeLibvirtCall<N>[] {
     return this.received.filter((call) => call.name === name) as unknown as readonly FakeLibvirtCall<N>[];
   }
 
-  /** The nth call of this name, from 1, as soon as it has arrived. */
+  /** The nth call of this name, from 1, as soon as it has come through. */
   async called<N extends FakeProcedureName>(name: N, nth = 1): Promise<FakeLibvirtCall<N>> {
     for (;;) {
       const call = this.callsOf(name)[nth - 1];
