@@ -86,7 +86,7 @@ async function collectInterfaces(prefix: readonly string[]): Promise<string[]> {
   );
 }
 
-/** All that nft shows, the tables of iptables-nft among it; counters and handles change without anybody's doing. */
+/** All that nft shows, the tables of iptables-nft among it; counters and handles change without anybody's doing, and the two names of the firewall's tables take turns. */
 async function collectNetfilter(prefix: readonly string[]): Promise<string[]> {
   if (process.getuid?.() !== 0 || !findCommand("nft")) return [];
   const listing = JSON.parse(await run([...prefix, "nft", "-j", "list", "ruleset"])) as {
@@ -97,6 +97,7 @@ async function collectNetfilter(prefix: readonly string[]): Promise<string[]> {
   return listing.nftables
     .map((item) => JSON.stringify(item, (key, value: unknown) => (volatile.has(key) ? undefined : value)))
     .filter((text) => !text.startsWith('{"metainfo"'))
+    .map((text) => text.replaceAll(/"(table|name)":"([a-z0-9_]+)\.b"/g, '"$1":"$2"'))
     .map((text) => {
       // Equal rules in one chain are as many lines.
       const count = (seen.get(text) ?? 0) + 1;
