@@ -1,11 +1,11 @@
 /** TCP ports of the host for guests' serial consoles: handed out from a range, and held as long as the guest is defined, over the end of this process. */
 import { createServer } from "node:net";
 import { InvalidArgumentError, KeyedLock, check } from "../../../core/index.js";
-import type { InstanceRef } from "../../../core/index.js";
 import { NoCapacityError } from "../../../driver/index.js";
 import type { GuestDefinition } from "../../../driver/index.js";
 import { HostIoError, errnoName } from "../../../host/index.js";
 import type { GuestState } from "../state/guest-state.js";
+import type { ResourceHolder } from "../state/resource-holder.js";
 import { serialPortsOf } from "./serial-console.js";
 import type { SerialConsole } from "./serial-console.js";
 
@@ -37,14 +37,6 @@ export function resolveSerialPorts(options: LibvirtSerialConsoleOptions): Serial
       expected: `${range.firstPort} or more`,
     });
   return range;
-}
-
-/** A guest, as far as it holds ports. */
-export interface PortHolder {
-  readonly state: GuestState;
-  readonly definition: GuestDefinition;
-  readonly instance: InstanceRef;
-  update(change: (state: GuestState) => GuestState): Promise<void>;
 }
 
 /** All guests choose from the same ports. */
@@ -81,7 +73,7 @@ export class SerialPorts {
    * Sees to it that the guest holds as many ports as its definition has consoles; it keeps those that it has. Without a range it holds none. Repeatable.
    * @throws NoCapacityError when none is left; HostIoError
    */
-  async claim(core: PortHolder, definition: GuestDefinition = core.definition): Promise<void> {
+  async claim(core: ResourceHolder, definition: GuestDefinition = core.definition): Promise<void> {
     const range = this.#range;
     if (range === undefined) return hold(core, undefined);
     await this.#turn.run(TURN, async () => {
@@ -93,7 +85,7 @@ export class SerialPorts {
   }
 
   /** Gives a guest that is not in memory others for those that somebody else has taken. @returns whether it has others now. @throws NoCapacityError, HostIoError */
-  async renew(core: PortHolder): Promise<boolean> {
+  async renew(core: ResourceHolder): Promise<boolean> {
     const range = this.#range;
     if (range === undefined || core.state.serialConsole === undefined) return false;
     return this.#turn.run(TURN, async () => {
@@ -108,7 +100,7 @@ export class SerialPorts {
   }
 
   async #fill(
-    core: PortHolder,
+    core: ResourceHolder,
     { address, firstPort, lastPort }: SerialPortRange,
     had: readonly number[],
     count: number,
@@ -125,13 +117,13 @@ export class SerialPorts {
     });
   }
 
-  #heldByOthers({ definition: { uuid } }: PortHolder): ReadonlySet<number> {
+  #heldByOthers({ definition: { uuid } }: ResourceHolder): ReadonlySet<number> {
     const others = this.#states().filter(({ definition }) => definition.uuid !== uuid);
     return new Set(others.flatMap(({ serialConsole }) => serialConsole?.ports ?? []));
   }
 }
 
-function hold(core: PortHolder, serialConsole: SerialConsole | undefined): Promise<void> {
+function hold(core: ResourceHolder, serialConsole: SerialConsole | undefined): Promise<void> {
   return core.update((state) => {
     if (JSON.stringify(state.serialConsole) === JSON.stringify(serialConsole)) return state;
     const { serialConsole: _, ...rest } = state;

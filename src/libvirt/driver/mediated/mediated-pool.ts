@@ -1,22 +1,14 @@
 /** Mediated devices of the host, and which guest has which: handed out, made again after a boot of the host, and removed when nobody needs them. */
 import { randomUUID } from "node:crypto";
 import { ConflictError, KeyedLock, asError, traceMessage } from "../../../core/index.js";
-import type { InstanceRef } from "../../../core/index.js";
 import { NoCapacityError } from "../../../driver/index.js";
 import type { GuestDefinition } from "../../../driver/index.js";
 import { HostIoError } from "../../../host/index.js";
 import type { MediatedDevice, MediatedDeviceType, MediatedDevices } from "../../../host/index.js";
 import type { GuestState } from "../state/guest-state.js";
+import type { ResourceHolder } from "../state/resource-holder.js";
 import { mediatedDevicesOf, mediatedUuid, satisfies } from "./held-device.js";
 import type { HeldMediatedDevice, WantedMediatedDevice } from "./held-device.js";
-
-/** Who has mediated devices: a guest, by its state. */
-export interface MediatedHolder {
-  readonly state: GuestState;
-  readonly definition: GuestDefinition;
-  readonly instance: InstanceRef;
-  update(change: (state: GuestState) => GuestState): Promise<void>;
-}
 
 /** All guests choose from the same devices. */
 const TURN = "mediated";
@@ -44,7 +36,7 @@ export class MediatedPool {
    * Sees to it that the host has all mediated devices of a definition, and that they are this guest's. Repeatable.
    * @throws ConflictError when another guest has one; NoCapacityError when the host has none left of a type; HostIoError. What was got until then is kept: see `release`
    */
-  async claim(guest: MediatedHolder, definition: GuestDefinition = guest.definition): Promise<void> {
+  async claim(guest: ResourceHolder, definition: GuestDefinition = guest.definition): Promise<void> {
     const wanted = mediatedDevicesOf(definition);
     if (wanted.length === 0) return;
     await this.#turn.run(TURN, async () => {
@@ -53,7 +45,7 @@ export class MediatedPool {
   }
 
   /** Gives back what the guest's definition does not have, or with `all`, everything. What can't be removed stays on the host and is free. Repeatable. */
-  async release(guest: MediatedHolder, { all = false } = {}): Promise<void> {
+  async release(guest: ResourceHolder, { all = false } = {}): Promise<void> {
     const wanted = all ? [] : mediatedDevicesOf(guest.definition);
     const isWanted = (held: HeldMediatedDevice): boolean =>
       wanted.some((device) => device.id === held.device && satisfies(held, device));
@@ -67,7 +59,7 @@ export class MediatedPool {
     });
   }
 
-  async #hold(guest: MediatedHolder, wanted: WantedMediatedDevice, present: readonly MediatedDevice[]): Promise<void> {
+  async #hold(guest: ResourceHolder, wanted: WantedMediatedDevice, present: readonly MediatedDevice[]): Promise<void> {
     const { id } = wanted;
     const held = guest.state.mediated?.find((one) => one.device === id && satisfies(one, wanted));
     const uuid = held?.uuid ?? (wanted.type === "mediated" ? wanted.uuid : undefined);
@@ -89,7 +81,7 @@ export class MediatedPool {
 
   /** Makes one, where it was before if there is room. */
   async #make(
-    guest: MediatedHolder,
+    guest: ResourceHolder,
     { id, ...wanted }: WantedMediatedDevice,
     lost: Omit<MediatedDevice, "parent"> & Partial<HeldMediatedDevice>,
   ): Promise<void> {
@@ -118,7 +110,7 @@ export class MediatedPool {
     });
   }
 
-  #requireFree(guest: MediatedHolder, id: string, uuid: string): void {
+  #requireFree(guest: ResourceHolder, id: string, uuid: string): void {
     const holder = this.#holderOf(uuid, guest, id);
     if (holder === undefined) return;
     const { instance } = guest;
@@ -126,7 +118,7 @@ export class MediatedPool {
   }
 
   /** Uuid of the guest that has it, but for the one device that asks. */
-  #holderOf(mdev: string, guest: MediatedHolder, id: string): string | undefined {
+  #holderOf(mdev: string, guest: ResourceHolder, id: string): string | undefined {
     const isOther = (uuid: string, device: string): boolean => uuid !== guest.definition.uuid || device !== id;
     return this.#states().find(
       ({ definition, mediated = [] }) =>
@@ -138,7 +130,7 @@ export class MediatedPool {
   }
 }
 
-function note(guest: MediatedHolder, held: HeldMediatedDevice): Promise<void> {
+function note(guest: ResourceHolder, held: HeldMediatedDevice): Promise<void> {
   return guest.update((state) => withHeld(state, held.device, held));
 }
 

@@ -16,6 +16,7 @@ import type { VolumeConnection } from "../../../../src/storage/index.js";
 import { run, waitFor } from "../../../lab/index.js";
 import { startLibvirtHost } from "../../../lab/libvirt-host.js";
 import type { LabLibvirtHost } from "../../../lab/libvirt-host.js";
+import { commandInGuest } from "./command-in-guest.js";
 import type { HotplugRequest } from "./hotplug-child.js";
 
 const CHILD = fileURLToPath(new URL("hotplug-child.ts", import.meta.url));
@@ -85,24 +86,7 @@ async function volumes(instance: InstanceRef): Promise<readonly (readonly string
 }
 
 /** What is printed by a command in the guest. */
-async function inGuest({ uuid }: InstanceRef, command: string): Promise<string> {
-  const domain = await client.lookupDomainByUuid(uuid);
-  const ask = async (execute: string, args: object): Promise<Record<string, unknown>> => {
-    const answer = await domain.qemuAgentCommand(JSON.stringify({ execute, arguments: args }), 20);
-    return (JSON.parse(answer ?? "{}") as { return: Record<string, unknown> }).return;
-  };
-  const { pid } = await ask("guest-exec", { path: "/bin/sh", arg: ["-c", command], "capture-output": true });
-  const done = await waitFor(
-    async () => {
-      const status = await ask("guest-exec-status", { pid });
-      return status["exited"] === true ? status : undefined;
-    },
-    { timeoutMs: 60_000, what: "a command's end in the guest" },
-  );
-  return Buffer.from(String(done["out-data"] ?? ""), "base64")
-    .toString()
-    .trim();
-}
+const inGuest = ({ uuid }: InstanceRef, command: string): Promise<string> => commandInGuest(client, uuid, command);
 
 describe("an instance that boots", () => {
   it("gives back a volume that it was asked for before it could hear it", T, async () => {

@@ -14,6 +14,7 @@ import { bootSector, run, temporaryDirectory, testGuest, waitFor } from "../../.
 import type { TemporaryDirectory } from "../../../lab/index.js";
 import { startLibvirtd } from "../../../lab/libvirtd.js";
 import type { LabLibvirtd, LabLibvirtdOptions } from "../../../lab/libvirtd.js";
+import { commandInGuest } from "./command-in-guest.js";
 
 export { disk, nic } from "../../../lab/definition-parts.js";
 
@@ -131,22 +132,7 @@ export class HypervisorLab implements AsyncDisposable {
 
   /** Runs a command in a guest by its agent, and gives what it prints. */
   async inGuest(uuid: string, command: string): Promise<string> {
-    const domain = await (await this.client()).lookupDomainByUuid(uuid);
-    const ask = async (execute: string, args: object): Promise<Record<string, unknown>> => {
-      const answer = await domain.qemuAgentCommand(JSON.stringify({ execute, arguments: args }), 20);
-      return (JSON.parse(answer ?? "{}") as { return: Record<string, unknown> }).return;
-    };
-    const { pid } = await ask("guest-exec", { path: "/bin/sh", arg: ["-c", command], "capture-output": true });
-    const done = await waitFor(
-      async () => {
-        const status = await ask("guest-exec-status", { pid });
-        return status["exited"] === true ? status : undefined;
-      },
-      { timeoutMs: 60_000, what: "a command's end in the guest" },
-    );
-    return Buffer.from(String(done["out-data"] ?? ""), "base64")
-      .toString()
-      .trim();
+    return commandInGuest(await this.client(), uuid, command);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
